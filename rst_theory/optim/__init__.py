@@ -1,0 +1,5 @@
+"""The PyTorch optimizer: RST and G-RST (and so SAM) around any `torch.optim.Optimizer`."""
+
+from rst_theory.optim.rst import RST
+
+__all__ = ["RST"]

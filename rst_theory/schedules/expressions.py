@@ -1,0 +1,296 @@
+"""A little language for formulas in t and T, read by a whitelist parser: no text is ever executed.
+
+    names       t, T, u = t/max(1, T - 1), pi, e
+    operators   + - * / **, unary + -
+    functions   sqrt exp log sin cos tanh abs floor ceil min max
+    choice      A if CONDITION else B, with < <= > >= == !=, and, or, not
+
+Python's own grammar parses the text into a tree; every node outside this list is refused with its
+column. Decimals mean what they print (0.1 is 1/10). A power may not contain a power and its exponent
+may not be a number beyond 64, so that no short text can ask for an astronomical number.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rst_theory.notation import FloatArray
+
+if TYPE_CHECKING:
+    import sympy
+
+__all__ = ["limit_of_mean", "names", "numeric", "parse", "symbolic"]
+
+MAX_LENGTH = 1000
+MAX_DEPTH = 50
+MAX_EXPONENT = 64
+
+_NAMES = frozenset({"t", "T", "u", "pi", "e"})
+_ARITY: dict[str, tuple[int, int]] = {
+    **dict.fromkeys(("sqrt", "exp", "log", "sin", "cos", "tanh", "abs", "floor", "ceil"), (1, 1)),
+    **dict.fromkeys(("min", "max"), (2, 16)),
+}
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}
+_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
+_COMPARISONS = frozenset({ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq})
+
+
+@functools.lru_cache(maxsize=256)
+def parse(text: str) -> ast.expr:
+    """The checked syntax tree of a formula.
+
+    Raises:
+        ValueError: what is not in the language, with its column.
+    """
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"a formula has at most {MAX_LENGTH} characters; got {len(text)}")
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise ValueError(f"not a formula: {text!r}") from error
+    _check_number(tree, text, MAX_DEPTH)
+    return tree
+
+
+def names(text: str) -> frozenset[str]:
+    """The names among t, T, u, pi, e that a formula uses."""
+    return frozenset(
+        node.id for node in ast.walk(parse(text)) if isinstance(node, ast.Name) and node.id in _NAMES
+    )
+
+
+def _refuse(node: ast.AST, text: str, why: str) -> ValueError:
+    column = getattr(node, "col_offset", 0) + 1
+    return ValueError(f"in the formula {text!r}, column {column}: {why}")
+
+
+def _check_number(node: ast.expr, text: str, depth: int) -> None:
+    """Refuse every node that is not a number-valued part of the language."""
+    if depth == 0:
+        raise _refuse(node, text, f"nested more than {MAX_DEPTH} deep")
+
+    def check(*parts: ast.expr) -> None:
+        for part in parts:
+            _check_number(part, text, depth - 1)
+
+    match node:
+        case ast.Constant(value=int() | float() as value) if type(value) is not bool and value < 1e300:
+            pass
+        case ast.Name(id=name) if name in _NAMES:
+            pass
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            check(left, right)
+            if isinstance(op, ast.Pow):
+                _check_power(node, text)
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
+            check(operand)
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _ARITY:
+            low, high = _ARITY[name]
+            if not low <= len(args) <= high:
+                raise _refuse(node, text, f"{name} takes {low} to {high} arguments; got {len(args)}")
+            check(*args)
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            check(body, orelse)
+            _check_condition(test, text, depth - 1)
+        case ast.Name(id=name):
+            raise _refuse(node, text, f"unknown name {name!r}; known: {', '.join(sorted(_NAMES))}")
+        case ast.Call(func=ast.Name(id=name)):
+            raise _refuse(node, text, f"unknown function {name!r}; known: {', '.join(sorted(_ARITY))}")
+        case _:
+            raise _refuse(node, text, f"{type(node).__name__} is not part of the language")
+
+
+def _check_power(node: ast.BinOp, text: str) -> None:
+    inner = [part for side in (node.left, node.right) for part in ast.walk(side)]
+    if any(isinstance(part, ast.Pow) for part in inner):
+        raise _refuse(node, text, "a power may not contain a power")
+    numbers = [part.value for part in ast.walk(node.right) if isinstance(part, ast.Constant)]
+    if any(isinstance(value, int | float) and value > MAX_EXPONENT for value in numbers):
+        raise _refuse(node, text, f"numbers in an exponent are at most {MAX_EXPONENT}")
+
+
+def _check_condition(node: ast.expr, text: str, depth: int) -> None:
+    if depth == 0:
+        raise _refuse(node, text, f"nested more than {MAX_DEPTH} deep")
+    match node:
+        case ast.Compare(left=left, ops=ops, comparators=rights) if {*map(type, ops)} <= _COMPARISONS:
+            for part in (left, *rights):
+                _check_number(part, text, depth - 1)
+        case ast.BoolOp(values=parts):
+            for part in parts:
+                _check_condition(part, text, depth - 1)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            _check_condition(operand, text, depth - 1)
+        case _:
+            raise _refuse(node, text, "a condition is a comparison, or comparisons joined by and, or, not")
+
+
+@dataclass(frozen=True)
+class _Algebra:
+    """What the formula is evaluated in: NumPy or SymPy."""
+
+    names: Mapping[str, Any]
+    number: Callable[[int | float], Any]
+    functions: Mapping[str, Callable[..., Any]]
+    compare: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]]
+    both: Callable[[Any, Any], Any]
+    either: Callable[[Any, Any], Any]
+    negate: Callable[[Any], Any]
+    choose: Callable[[Any, Any, Any], Any]
+
+    def number_of(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=int() | float() as value):
+                return self.number(value)
+            case ast.Name(id=name):
+                return self.names[name]
+            case ast.BinOp(left=left, op=op, right=right):
+                return _BINARY[type(op)](self.number_of(left), self.number_of(right))
+            case ast.UnaryOp(op=sign, operand=operand):
+                return _UNARY[type(sign)](self.number_of(operand))
+            case ast.Call(func=ast.Name(id=name), args=args):
+                function, values = self.functions[name], [self.number_of(a) for a in args]
+                return functools.reduce(function, values) if len(values) > 1 else function(values[0])
+            case ast.IfExp(test=test, body=body, orelse=orelse):
+                return self.choose(self.truth_of(test), self.number_of(body), self.number_of(orelse))
+        raise AssertionError(f"unchecked node {ast.dump(node)}")
+
+    def truth_of(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Compare(left=left, ops=ops, comparators=rights):
+                sides = [self.number_of(part) for part in (left, *rights)]
+                links = [
+                    self.compare[type(op)](a, b) for op, a, b in zip(ops, sides, sides[1:], strict=False)
+                ]
+                return functools.reduce(self.both, links)
+            case ast.BoolOp(op=op, values=parts):
+                join = self.both if isinstance(op, ast.And) else self.either
+                return functools.reduce(join, [self.truth_of(part) for part in parts])
+            case ast.UnaryOp(operand=operand):
+                return self.negate(self.truth_of(operand))
+        raise AssertionError(f"unchecked node {ast.dump(node)}")
+
+
+def numeric(text: str, t: FloatArray, T: int) -> FloatArray:
+    """The formula at the steps t of T, float64; NaN or infinite where it is undefined."""
+    algebra = _Algebra(
+        names={"t": t, "T": float(T), "u": t / max(1, T - 1), "pi": np.pi, "e": np.e},
+        number=float,
+        functions={
+            "sqrt": np.sqrt,
+            "exp": np.exp,
+            "log": np.log,
+            "sin": np.sin,
+            "cos": np.cos,
+            "tanh": np.tanh,
+            "abs": np.abs,
+            "floor": np.floor,
+            "ceil": np.ceil,
+            "min": np.minimum,
+            "max": np.maximum,
+        },
+        compare={
+            ast.Lt: np.less,
+            ast.LtE: np.less_equal,
+            ast.Gt: np.greater,
+            ast.GtE: np.greater_equal,
+            ast.Eq: np.equal,
+            ast.NotEq: np.not_equal,
+        },
+        both=np.logical_and,
+        either=np.logical_or,
+        negate=np.logical_not,
+        choose=np.where,
+    )
+    tree = parse(text)
+    try:
+        with np.errstate(all="ignore"):
+            values = algebra.number_of(tree)
+    except (ZeroDivisionError, OverflowError) as error:
+        raise ValueError(f"the formula {text!r} has no value: {error}") from error
+    return np.array(np.broadcast_to(np.asarray(values, dtype=np.float64), t.shape))
+
+
+def symbolic(text: str, t: Any, T: Any) -> sympy.Expr:
+    """The formula at step t of T, exact, in SymPy."""
+    import sympy
+
+    t, T = sympy.sympify(t), sympy.sympify(T)
+    algebra = _Algebra(
+        names={"t": t, "T": T, "u": t / sympy.Max(1, T - 1), "pi": sympy.pi, "e": sympy.E},
+        number=lambda value: sympy.Rational(str(value)),
+        functions={
+            "sqrt": sympy.sqrt,
+            "exp": sympy.exp,
+            "log": sympy.log,
+            "sin": sympy.sin,
+            "cos": sympy.cos,
+            "tanh": sympy.tanh,
+            "abs": sympy.Abs,
+            "floor": sympy.floor,
+            "ceil": sympy.ceiling,
+            "min": sympy.Min,
+            "max": sympy.Max,
+        },
+        compare={
+            ast.Lt: sympy.Lt,
+            ast.LtE: sympy.Le,
+            ast.Gt: sympy.Gt,
+            ast.GtE: sympy.Ge,
+            ast.Eq: sympy.Eq,
+            ast.NotEq: sympy.Ne,
+        },
+        both=sympy.And,
+        either=sympy.Or,
+        negate=sympy.Not,
+        choose=lambda condition, a, b: sympy.Piecewise((a, condition), (b, True)),
+    )
+    return sympy.sympify(algebra.number_of(parse(text)))
+
+
+def limit_of_mean(text: str) -> sympy.Expr:
+    """The limit of the mean over t = 0, …, T-1 as T grows: the integral of the limit of s(u T) over u.
+
+    Raises:
+        ValueError: SymPy finds no closed form.
+    """
+    import sympy
+
+    u, n = sympy.Symbol("u", positive=True), sympy.Symbol("n", positive=True)
+    scaled = symbolic(text, u * n, n).subs(sympy.Max(1, n - 1), n)
+    try:
+        mean = sympy.simplify(sympy.integrate(_limit(scaled, n), (u, 0, 1)))
+    except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"no closed form found for the limiting mean of {text!r}") from error
+    if mean.free_symbols or mean.has(sympy.Integral, sympy.Limit) or not mean.is_finite:
+        raise ValueError(f"no closed form found for the limiting mean of {text!r}")
+    return mean
+
+
+def _limit(expression: Any, n: sympy.Symbol) -> Any:
+    """The limit as n grows, taken through choices and their conditions (up to a null set of u)."""
+    import sympy
+    from sympy.logic.boolalg import BooleanFunction
+
+    if not expression.has(n):
+        return expression
+    if isinstance(expression, sympy.core.relational.Relational):
+        return expression.func(
+            sympy.limit(sympy.expand((expression.lhs - expression.rhs) / n), n, sympy.oo), 0
+        )
+    if expression.has(sympy.Piecewise) or isinstance(expression, BooleanFunction | sympy.Tuple):
+        return expression.func(*(_limit(part, n) for part in expression.args))
+    return sympy.limit(sympy.simplify(expression), n, sympy.oo)
