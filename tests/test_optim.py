@@ -216,6 +216,17 @@ def test_the_direction_is_the_mixture_however_gradients_are_cleared(gamma, zero_
             assert torch.equal(p.grad, g_adv if gamma == 1 else (1 - gamma) * g + gamma * g_adv)
 
 
+def test_at_gamma_one_even_signed_zeros_are_kept():
+    x = nn.Parameter(torch.ones(2))
+    optimizer = RST(sgd([x]), 1.0)
+
+    def closure():
+        x.grad = torch.ones(2) if x[0] == 1 else torch.tensor([-0.0, 0.0])
+
+    optimizer.step(closure)
+    assert x.grad.signbit().tolist() == [True, False]
+
+
 def test_the_closure_sees_the_perturbed_point_with_gradients_enabled():
     x = nn.Parameter(torch.tensor([3.0, 4.0], dtype=torch.float64))
     optimizer = RST(sgd([x], lr=0.0), 1.0, rho=0.5)

@@ -33,6 +33,7 @@ Analysis 59 (2013). The bound on the modulus: log|1 - q + q e^(iw)|^2 = log(1 - 
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ class PoissonBinomial:
     """
 
     def __init__(self, probabilities: npt.ArrayLike) -> None:
-        p = QUANTITIES["p"].check_all(probabilities)
+        p = np.array(QUANTITIES["p"].check_all(probabilities))
         if p.ndim != 1 or p.size == 0:
             raise ValueError(f"probabilities must have shape (T,) with T >= 1; got shape {p.shape}")
         self.trials = int(p.size)
@@ -81,7 +82,12 @@ class PoissonBinomial:
         self.most = int((p > 0).sum())
         self.mean = math.fsum(p)
         self.variance = math.fsum(p * (1 - p))
-        self._open = _OpenTrials.of(p[(p > 0) & (p < 1)])
+        self._probabilities = p
+
+    @functools.cached_property
+    def _open(self) -> _OpenTrials:
+        p = self._probabilities
+        return _OpenTrials.of(p[(p > 0) & (p < 1)])
 
     def pmf(self) -> FloatArray:
         """P(N = k) for k = 0, …, T, float64 (T + 1,).
@@ -98,7 +104,7 @@ class PoissonBinomial:
         return law
 
     def log_pmf(self, k: int) -> float:
-        """log P(N = k) for an integer k, however small; -inf where k is not a value of N."""
+        """The logarithm of P(N = k) for an integer k, however small; -inf where k is not a value of N."""
         if not self.least <= k <= self.most:
             return -math.inf
         return float(self._open.log_pmf_near(k - self.least, 1)[0])
@@ -155,7 +161,7 @@ class _OpenTrials:
         return np.asarray(whole + (self.weights * np.where(up, -small, small)).sum(axis=-1))
 
     def log_mgf(self, theta: float, k: float) -> float:
-        """log E exp(theta (N - k)), by Gauss' rule on panels.
+        """The logarithm of E exp(theta (N - k)), by Gauss' rule on panels.
 
         On the first panel in the form with V, whose error does not grow with n; beyond it, where the
         trials that still matter are few, in the form with M(s) - k, which vanishes as s reaches the tilt.
@@ -191,7 +197,7 @@ class _OpenTrials:
         return theta
 
     def log_pmf_near(self, k: int, step: int) -> FloatArray:
-        """log P(N = k), log P(N = k + step), …, as far as one tilt is good for: two standard deviations."""
+        """Logarithms of P(N = k), P(N = k + step), … as far as one tilt is good for: two deviations."""
         theta = self.tilt(min(max(k, 0.5), self.count - 0.5)) if self.count else 0.0
         variance = float(self.variance(np.array([theta]))[0])
         reach = int(2 * math.sqrt(variance))
@@ -201,7 +207,7 @@ class _OpenTrials:
         return np.asarray(self.log_mgf(theta, k) + theta * (k - ks) + np.log(tilted))
 
     def log_pmf_from(self, k: int, step: int) -> FloatArray:
-        """log P(N = k), log P(N = k + step), …, to the end of the support or of the floating range."""
+        """Logarithms of P(N = k), P(N = k + step), … to the end of the support or of the floating range."""
         blocks = [np.empty(0)]
         while 0 <= k <= self.count:
             blocks.append(self.log_pmf_near(k, step))
@@ -247,7 +253,6 @@ def _compressed(log_odds: FloatArray) -> tuple[FloatArray, FloatArray]:
     that brings the interval to 0, V > 50 and |w| < 1.5, and the singularity, at distance pi - |w|, stays
     away. Interpolation at 24 Chebyshev points then errs by about 7^-24 = 5e-21 a trial.
     """
-    values, counts = np.unique(log_odds, return_counts=True)
     points, weights = [np.empty(0)], [np.empty(0)]
     values, counts = np.unique(log_odds, return_counts=True)
     cuts = np.flatnonzero(np.diff(np.floor(values))) + 1

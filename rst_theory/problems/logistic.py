@@ -39,7 +39,7 @@ class LogisticRegression(Problem):
             on [0, 1] it is at most its larger value at the ends. It never exceeds
             mean_i ||a_i||^2/b, since max(u, v) <= u + v.
         f_star: strong convexity gives f* >= f(x) - ||grad f(x)||^2/(2 l2) at every x; it is evaluated at
-            the end of Newton's method, less a bound of the rounding error of f(x).
+            the end of Newton's method, with a bound of every rounding error, to 1e-12 max(1, f*).
 
     Args:
         features: the rows a_i, shape (n, d); an intercept is a column of ones.
@@ -51,8 +51,8 @@ class LogisticRegression(Problem):
     Raises:
         DomainError: features that are not finite (named with their index), labels other than -1 and +1,
             as many labels as there are not rows, or another argument outside its domain.
-        ArithmeticError: Newton's method cannot find the least value to 1e-12 relative to max(1, f*),
-            which needs features and l2 at the ends of the floating range.
+        ArithmeticError: rounding keeps the least value from being found to 1e-12 relative to max(1, f*),
+            which takes very large features and a very small l2.
     """
 
     name = "logistic regression"
@@ -177,7 +177,7 @@ def _least_value(z: FloatArray, l2: float) -> float:
             t /= 2
         x = x - t * newton
     raise ArithmeticError(
-        f"the least value could not be found to {_ACCURACY:g}; "
+        f"the least value could not be found to {_ACCURACY:g}: standardize the features or raise l2; "
         f"got features up to {np.abs(z).max():g} and l2 = {l2:g}"
     )
 
@@ -185,15 +185,18 @@ def _least_value(z: FloatArray, l2: float) -> float:
 def _lower_bound(z: FloatArray, l2: float, x: FloatArray) -> float:
     """f(x) - ||grad f(x)||^2/(2 l2), less what rounding can have added to it.
 
-    The error of a sum of k products is at most k eps times the sum of their absolute values; so each
-    z_i·x is off by at most d eps |z_i|·|x|, log(1 + exp) moves by no more than its argument does, and s by
-    no more than s times as much.
+    Sums are exact but for one rounding, so z_i·x is off by at most eps |z_i|·|x|; log(1 + exp(-z_i·x))
+    and s_i then move by at most s_i times as much, and every elementary function adds a few eps relative.
     """
-    n, d = z.shape
-    margins, reach = z @ x, np.abs(z) @ np.abs(x)
+    margins, reach = _sums((z * x).T), np.abs(z) @ np.abs(x)
     s = _sigmoid(-margins)
+    n = len(z)
     f = math.fsum(_softplus(-margins)) / n + 0.5 * l2 * math.fsum(x * x)
-    f_error = (d + 8) * _EPS * (reach.mean() + f)
-    g_error = (n + d + 8) * _EPS * ((s * (1.0 + reach)) @ np.abs(z) / n + l2 * np.abs(x))
-    g = np.abs(l2 * x - s @ z / n) + g_error
-    return float(f - f_error - (g @ g) / (2 * l2))
+    f_error = 8 * _EPS * ((s * reach).mean() + f)
+    g = l2 * x - _sums(s[:, None] * z) / n
+    g_error = 8 * _EPS * ((s * (1.0 + reach)) @ np.abs(z) / n + l2 * np.abs(x))
+    return float(f - f_error - ((np.abs(g) + g_error) ** 2).sum() / (2 * l2))
+
+
+def _sums(columns: FloatArray) -> FloatArray:
+    return np.array([math.fsum(column) for column in columns.T])

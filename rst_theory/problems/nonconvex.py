@@ -37,9 +37,9 @@ class PiecewiseQuadratic(Problem):
             phi'. On one of slope s other than 0, phi - min phi = (phi'^2 + k)/(2 s) with a constant k, so
             r = s phi'^2/(phi'^2 + k) is monotone in phi'^2, which is monotone on the piece; on one of
             slope 0 phi' is constant and phi monotone. So the infimum is the least of these: r at the
-            knots and cuts above the minimum; s for a piece that leaves a minimizer; at infinity s for an
-            outer piece of positive slope, and 0 for one of slope 0 that does not lie at the minimum. It
-            is 0 exactly where no Polyak-Lojasiewicz inequality holds.
+            knots and cuts above the minimum (on a piece that leaves a minimizer k = 0 and r = s); at
+            infinity s for an outer piece of positive slope, and 0 for one of slope 0 that does not lie
+            at the minimum. It is 0 exactly where no Polyak-Lojasiewicz inequality holds.
 
     Args:
         knots: increasing, shape (k,), k >= 1.
@@ -304,9 +304,8 @@ def _polyak_lojasiewicz(pieces: _Pieces) -> float:
     above = h > 0
     at_cuts = u[above] * (u[above] / (2 * h[above]))
     minimizer = (u == 0) & (h == 0)
-    from_minimizers = np.concatenate([s[:-1][minimizer], s[1:][minimizer]])
     at_infinity = [slope for slope, end in ((s[0], 0), (s[-1], -1)) if slope > 0 or not minimizer[end]]
-    return float(min([*at_cuts, *from_minimizers[from_minimizers > 0], *at_infinity], default=0.0))
+    return float(min([*at_cuts, *at_infinity], default=0.0))
 
 
 _SHARP = Quantity("sharp_curvature", "curvature", "L", _POSITIVE)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from numbers import Rational
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -25,15 +27,14 @@ class Schedule(ABC):
 
     A family is a frozen dataclass whose fields are its parameters, with one formula written twice:
     `expression` for SymPy, `_values` for NumPy. Decimal parameters mean what they print: 0.1 is 1/10 in
-    the symbolic form and in counting steps. Parameters may be SymPy symbols; then only the symbolic forms
-    are to be had.
+    the symbolic form and in counting steps, and they are kept as floats, or as Fractions where no float
+    prints so. Parameters may be SymPy symbols; then only the symbolic forms are to be had.
     """
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            value = getattr(self, f.name)
-            if not is_symbolic(value):
-                nonnegative(f"{type(self).__name__} {f.name}", value)
+            checked = nonnegative(f"{type(self).__name__} {f.name}", getattr(self, f.name))
+            object.__setattr__(self, f.name, checked)
 
     @abstractmethod
     def expression(self, t: Any, T: Any) -> sympy.Expr:
@@ -66,9 +67,11 @@ class Schedule(ABC):
         """
         if T is None and self.has_horizon:
             raise DomainError(f"a number of steps T for {self!r}, whose values depend on it", None)
+        T = None if T is None else natural("T", T, least=1)
         t = natural("t", t, below=T)
         self._require_numbers()
-        return float(_nonnegative_values(self, self._values(np.array([t], dtype=np.float64), T or t + 1))[0])
+        values = self._values(np.array([t], dtype=np.float64), T or t + 1)
+        return float(_nonnegative_values(self, values, first=t)[0])
 
     def probabilities(self, T: int) -> FloatArray:
         """The values at t = 0, …, T-1 as probabilities, float64 (T,).
@@ -114,11 +117,11 @@ class Schedule(ABC):
             raise TypeError(f"{self!r} has the free symbols {names}; numeric values need numbers")
 
 
-def _nonnegative_values(schedule: Schedule, values: FloatArray) -> FloatArray:
+def _nonnegative_values(schedule: Schedule, values: FloatArray, first: int = 0) -> FloatArray:
     bad = ~(np.isfinite(values) & (values >= 0))
     if bad.any():
-        t = int(np.argmax(bad))
-        raise DomainError(f"values of {schedule!r} finite and >= 0", float(values[t]), f"t = {t}")
+        i = int(np.argmax(bad))
+        raise DomainError(f"values of {schedule!r} finite and >= 0", float(values[i]), f"t = {first + i}")
     return values
 
 
@@ -137,19 +140,35 @@ def is_symbolic(value: object) -> bool:
     return bool(getattr(value, "free_symbols", None)) and not isinstance(value, Schedule)
 
 
-def nonnegative(name: str, value: object, most: float | None = None) -> None:
-    """Check a numeric parameter: finite, >= 0 (and <= most)."""
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
+def nonnegative(name: str, value: Any, most: float = math.inf) -> Any:
+    """A parameter >= 0 (and <= most) as its `decimal`; a symbolic one stays as it is.
+
+    Raises:
+        TypeError: not a real number.
+        DomainError: negative, beyond `most`, or not finite.
+    """
+    if is_symbolic(value):
+        return value
+    if isinstance(value, bool | np.ndarray) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a real number; got {value!r}")
-    number = float(value)
-    if not (np.isfinite(number) and number >= 0 and (most is None or number <= most)):
-        domain = "finite and >= 0" if most is None else f"in [0, {most:g}]"
+    if not (_finite(value) and 0 <= value <= most):
+        domain = "finite and >= 0" if math.isinf(most) else f"in [0, {most:g}]"
         raise DomainError(f"{name} {domain}", value)
+    return decimal(fraction(value))
+
+
+def _finite(value: Any) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
 
 
 def fraction(value: Any) -> Fraction:
     """A decimal parameter as the exact rational that it prints as: 0.1 is 1/10."""
-    return value if isinstance(value, Fraction) else Fraction(str(float(value)))
+    if isinstance(value, Rational):
+        return Fraction(int(value.numerator), int(value.denominator))
+    return Fraction(str(float(value)))
 
 
 def rational(value: Any) -> sympy.Expr:
@@ -166,6 +185,40 @@ def decimal(value: Fraction) -> float | Fraction:
     """The float that prints as exactly this rational where there is one, else the rational."""
     number = float(value)
     return number if fraction(number) == value else value
+
+
+def clock(t: Any, T: Any) -> tuple[sympy.Expr, sympy.Expr]:
+    """A step and the number of steps in SymPy; never from text, which SymPy would execute.
+
+    Raises:
+        TypeError: text, or a number that is no integer.
+        DomainError: a number outside t = 0, …, T-1 or T = 1, 2, ….
+    """
+    T = horizon(T)
+    t = _sympified("t", t)
+    if t.is_number:
+        natural("t", t, below=int(T) if T.is_number else None)
+    return t, T
+
+
+def horizon(T: Any) -> sympy.Expr:
+    """The number of steps in SymPy, as in `clock`."""
+    T = _sympified("T", T)
+    if T.is_number:
+        natural("T", T, least=1)
+    return T
+
+
+def _sympified(name: str, value: Any) -> sympy.Expr:
+    import sympy
+
+    try:
+        expression = sympy.sympify(value, strict=True)
+    except sympy.SympifyError:
+        expression = None
+    if not isinstance(expression, sympy.Expr):
+        raise TypeError(f"{name} must be an integer or a SymPy expression; got {value!r}")
+    return expression
 
 
 def sequence(parameter: float | npt.ArrayLike | Schedule, T: int, quantity: Quantity) -> FloatArray:

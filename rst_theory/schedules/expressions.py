@@ -5,9 +5,10 @@
     functions   sqrt exp log sin cos tanh abs floor ceil min max
     choice      A if CONDITION else B, with < <= > >= == !=, and, or, not
 
-Python's own grammar parses the text into a tree; every node outside this list is refused with its
-column. Decimals mean what they print (0.1 is 1/10). A power may not contain a power and its exponent
-may not be a number beyond 64, so that no short text can ask for an astronomical number.
+Python's own grammar parses the text into a tree; every character and every node outside this list is
+refused with its column. Decimals mean what they print (0.1 is 1/10). A power may not contain a power, a
+constant exponent is at most 64 in size, and exact forms stop at exponents of 10^5, so that no short text
+can ask for an astronomical number.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import ast
 import functools
 import operator
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,9 @@ __all__ = ["limit_of_mean", "names", "numeric", "parse", "symbolic"]
 MAX_LENGTH = 1000
 MAX_DEPTH = 50
 MAX_EXPONENT = 64
+MAX_EXACT_EXPONENT = 10**5
+
+_FOREIGN = re.compile(r"[^A-Za-z0-9_ .,()+*/<>=!-]")  # look-alikes in Unicode and invisible characters too
 
 _NAMES = frozenset({"t", "T", "u", "pi", "e"})
 _ARITY: dict[str, tuple[int, int]] = {
@@ -57,19 +62,25 @@ def parse(text: str) -> ast.expr:
     """
     if len(text) > MAX_LENGTH:
         raise ValueError(f"a formula has at most {MAX_LENGTH} characters; got {len(text)}")
+    if foreign := _FOREIGN.search(text):
+        why = f"the character {foreign[0]!r} is not part of the language"
+        raise ValueError(f"in the formula {text!r}, column {foreign.start() + 1}: {why}")
     try:
         tree = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise ValueError(f"not a formula: {text!r}") from error
+    except (SyntaxError, MemoryError, RecursionError) as error:
+        column = getattr(error, "offset", None) or 1
+        raise ValueError(f"in the formula {text!r}, column {column}: not a formula") from error
     _check_number(tree, text, MAX_DEPTH)
     return tree
 
 
 def names(text: str) -> frozenset[str]:
     """The names among t, T, u, pi, e that a formula uses."""
-    return frozenset(
-        node.id for node in ast.walk(parse(text)) if isinstance(node, ast.Name) and node.id in _NAMES
-    )
+    return _names(parse(text))
+
+
+def _names(tree: ast.expr) -> frozenset[str]:
+    return frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in _NAMES)
 
 
 def _refuse(node: ast.AST, text: str, why: str) -> ValueError:
@@ -100,14 +111,15 @@ def _check_number(node: ast.expr, text: str, depth: int) -> None:
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _ARITY:
             low, high = _ARITY[name]
             if not low <= len(args) <= high:
-                raise _refuse(node, text, f"{name} takes {low} to {high} arguments; got {len(args)}")
+                number = f"{low} to {high} arguments" if high > low else "one argument"
+                raise _refuse(node, text, f"{name} takes {number}; got {len(args)}")
             check(*args)
         case ast.IfExp(test=test, body=body, orelse=orelse):
             check(body, orelse)
             _check_condition(test, text, depth - 1)
         case ast.Name(id=name):
             raise _refuse(node, text, f"unknown name {name!r}; known: {', '.join(sorted(_NAMES))}")
-        case ast.Call(func=ast.Name(id=name)):
+        case ast.Call(func=ast.Name(id=name)) if name not in _ARITY:
             raise _refuse(node, text, f"unknown function {name!r}; known: {', '.join(sorted(_ARITY))}")
         case _:
             raise _refuse(node, text, f"{type(node).__name__} is not part of the language")
@@ -117,9 +129,10 @@ def _check_power(node: ast.BinOp, text: str) -> None:
     inner = [part for side in (node.left, node.right) for part in ast.walk(side)]
     if any(isinstance(part, ast.Pow) for part in inner):
         raise _refuse(node, text, "a power may not contain a power")
-    numbers = [part.value for part in ast.walk(node.right) if isinstance(part, ast.Constant)]
-    if any(isinstance(value, int | float) and value > MAX_EXPONENT for value in numbers):
-        raise _refuse(node, text, f"numbers in an exponent are at most {MAX_EXPONENT}")
+    if not _names(node.right) & {"t", "T", "u"}:
+        exponent = _evaluate(node.right, np.zeros(1), 1)
+        if not abs(exponent) <= MAX_EXPONENT:
+            raise _refuse(node, text, f"constant exponents lie in [-{MAX_EXPONENT}, {MAX_EXPONENT}]")
 
 
 def _check_condition(node: ast.expr, text: str, depth: int) -> None:
@@ -150,6 +163,7 @@ class _Algebra:
     either: Callable[[Any, Any], Any]
     negate: Callable[[Any], Any]
     choose: Callable[[Any, Any, Any], Any]
+    power: Callable[[Any, Any], Any]
 
     def number_of(self, node: ast.expr) -> Any:
         match node:
@@ -157,6 +171,8 @@ class _Algebra:
                 return self.number(value)
             case ast.Name(id=name):
                 return self.names[name]
+            case ast.BinOp(left=left, op=ast.Pow(), right=right):
+                return self.power(self.number_of(left), self.number_of(right))
             case ast.BinOp(left=left, op=op, right=right):
                 return _BINARY[type(op)](self.number_of(left), self.number_of(right))
             case ast.UnaryOp(op=sign, operand=operand):
@@ -186,9 +202,20 @@ class _Algebra:
 
 def numeric(text: str, t: FloatArray, T: int) -> FloatArray:
     """The formula at the steps t of T, float64; NaN or infinite where it is undefined."""
+    return np.array(np.broadcast_to(_evaluate(parse(text), t, T), t.shape), dtype=np.float64)
+
+
+def _evaluate(tree: ast.expr, t: FloatArray, T: int) -> Any:
     algebra = _Algebra(
-        names={"t": t, "T": float(T), "u": t / max(1, T - 1), "pi": np.pi, "e": np.e},
-        number=float,
+        # Constants are NumPy scalars: Python's own floats would raise, or turn complex, where these give NaN.
+        names={
+            "t": t,
+            "T": np.float64(T),
+            "u": t / max(1, T - 1),
+            "pi": np.float64(np.pi),
+            "e": np.float64(np.e),
+        },
+        number=np.float64,
         functions={
             "sqrt": np.sqrt,
             "exp": np.exp,
@@ -214,27 +241,36 @@ def numeric(text: str, t: FloatArray, T: int) -> FloatArray:
         either=np.logical_or,
         negate=np.logical_not,
         choose=np.where,
+        power=operator.pow,
     )
-    tree = parse(text)
-    try:
-        with np.errstate(all="ignore"):
-            values = algebra.number_of(tree)
-    except (ZeroDivisionError, OverflowError) as error:
-        raise ValueError(f"the formula {text!r} has no value: {error}") from error
-    return np.array(np.broadcast_to(np.asarray(values, dtype=np.float64), t.shape))
+    with np.errstate(all="ignore"):
+        return algebra.number_of(tree)
 
 
 def symbolic(text: str, t: Any, T: Any) -> sympy.Expr:
-    """The formula at step t of T, exact, in SymPy."""
+    """The formula at step t of T, exact, in SymPy.
+
+    Args:
+        text: the formula.
+        t: the step, a SymPy expression.
+        T: the number of steps, a SymPy expression.
+
+    Raises:
+        ValueError: the formula has no exact value there.
+    """
     import sympy
 
-    t, T = sympy.sympify(t), sympy.sympify(T)
+    def exponent(value: Any) -> Any:
+        if value.is_comparable and abs(value) > MAX_EXACT_EXPONENT:
+            raise ValueError(f"an exponent is beyond {MAX_EXACT_EXPONENT}")
+        return value
+
     algebra = _Algebra(
         names={"t": t, "T": T, "u": t / sympy.Max(1, T - 1), "pi": sympy.pi, "e": sympy.E},
         number=lambda value: sympy.Rational(str(value)),
         functions={
             "sqrt": sympy.sqrt,
-            "exp": sympy.exp,
+            "exp": lambda value: sympy.exp(exponent(value)),
             "log": sympy.log,
             "sin": sympy.sin,
             "cos": sympy.cos,
@@ -257,40 +293,71 @@ def symbolic(text: str, t: Any, T: Any) -> sympy.Expr:
         either=sympy.Or,
         negate=sympy.Not,
         choose=lambda condition, a, b: sympy.Piecewise((a, condition), (b, True)),
+        power=lambda base, value: base ** exponent(value),
     )
-    return sympy.sympify(algebra.number_of(parse(text)))
+    try:
+        return algebra.number_of(parse(text))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the formula {text!r} has no exact value at t = {t}, T = {T}: {error}") from error
 
 
 def limit_of_mean(text: str) -> sympy.Expr:
     """The limit of the mean over t = 0, …, T-1 as T grows: the integral of the limit of s(u T) over u.
 
+    For bounded formulas. Whatever oscillates with t, and every choice that tends to a tie, is refused:
+    its mean need not tend to the mean of a limit.
+
     Raises:
-        ValueError: SymPy finds no closed form.
+        ValueError: no closed form is found.
     """
     import sympy
 
     u, n = sympy.Symbol("u", positive=True), sympy.Symbol("n", positive=True)
-    scaled = symbolic(text, u * n, n).subs(sympy.Max(1, n - 1), n)
     try:
-        mean = sympy.simplify(sympy.integrate(_limit(scaled, n), (u, 0, 1)))
+        scaled = symbolic(text, u * n, n).subs(sympy.Max(1, n - 1), n - 1)
+        limit = _limit(scaled.rewrite([sympy.Abs, sympy.Min, sympy.Max], sympy.Piecewise), n)
+        mean = sympy.simplify(sympy.integrate(limit, (u, 0, 1)))
     except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"no closed form found for the limiting mean of {text!r}") from error
-    if mean.free_symbols or mean.has(sympy.Integral, sympy.Limit) or not mean.is_finite:
+    if not mean.is_comparable or mean.has(sympy.Integral, sympy.AccumBounds):
         raise ValueError(f"no closed form found for the limiting mean of {text!r}")
     return mean
 
 
 def _limit(expression: Any, n: sympy.Symbol) -> Any:
-    """The limit as n grows, taken through choices and their conditions (up to a null set of u)."""
+    """The limit as n grows, taken through choices and their conditions."""
     import sympy
-    from sympy.logic.boolalg import BooleanFunction
 
     if not expression.has(n):
         return expression
-    if isinstance(expression, sympy.core.relational.Relational):
-        return expression.func(
-            sympy.limit(sympy.expand((expression.lhs - expression.rhs) / n), n, sympy.oo), 0
-        )
-    if expression.has(sympy.Piecewise) or isinstance(expression, BooleanFunction | sympy.Tuple):
-        return expression.func(*(_limit(part, n) for part in expression.args))
+    expression = sympy.piecewise_fold(expression)
+    if isinstance(expression, sympy.Piecewise):
+        return sympy.Piecewise(*((_limit(value, n), _eventually(test, n)) for value, test in expression.args))
+    for part in expression.atoms(sympy.sin, sympy.cos, sympy.floor, sympy.ceiling):
+        if _limit(part.args[0], n).has(sympy.oo, -sympy.oo):
+            raise NotImplementedError(f"{part} oscillates")
     return sympy.limit(sympy.simplify(expression), n, sympy.oo)
+
+
+def _eventually(condition: Any, n: sympy.Symbol) -> Any:
+    """The condition that holds for all large n, up to a null set of u."""
+    import sympy
+
+    if not condition.has(n):
+        return condition
+    if not isinstance(condition, sympy.core.relational.Relational):
+        return condition.func(*(_eventually(part, n) for part in condition.args))
+    difference = sympy.piecewise_fold(condition.lhs - condition.rhs)
+    if isinstance(difference, sympy.Piecewise):
+        chosen, before = [], sympy.false
+        for value, test in difference.args:
+            chosen.append(sympy.And(sympy.Not(before), test, condition.func(value, 0)))
+            before = sympy.Or(before, test)
+        return _eventually(sympy.Or(*chosen), n)
+    sign = _limit(difference, n)
+    if sign.has(sympy.oo, -sympy.oo):  # oo * sign(v), say: only the sign matters
+        sign = sign.xreplace({sympy.oo: sympy.Integer(1), -sympy.oo: sympy.Integer(-1)})
+        sign = sign.replace(sympy.sign, lambda v: v)
+    if sympy.simplify(sign).is_zero is not False and not sign.free_symbols:
+        raise NotImplementedError(f"{condition} tends to a tie")
+    return condition.func(sign, 0)

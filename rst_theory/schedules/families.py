@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,16 @@ import numpy as np
 
 from rst_theory.notation import DomainError, FloatArray, natural
 from rst_theory.schedules import expressions
-from rst_theory.schedules.base import Number, Schedule, fraction, is_symbolic, nonnegative, rational
+from rst_theory.schedules.base import (
+    Number,
+    Schedule,
+    clock,
+    fraction,
+    horizon,
+    is_symbolic,
+    nonnegative,
+    rational,
+)
 
 if TYPE_CHECKING:
     import sympy
@@ -46,12 +56,15 @@ class Constant(Schedule):
         return False
 
     def expression(self, t: Any, T: Any) -> sympy.Expr:
+        clock(t, T)
         return rational(self.value)
 
     def _values(self, t: FloatArray, T: int) -> FloatArray:
         return np.full(t.shape, float(self.value))
 
     def mean(self, T: Any = None) -> sympy.Expr:
+        if T is not None:
+            horizon(T)
         return rational(self.value)
 
 
@@ -65,12 +78,12 @@ class Piecewise(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not is_symbolic(self.switch):
-            nonnegative("Piecewise switch", self.switch, most=1)
+        nonnegative("Piecewise switch", self.switch, most=1)
 
     def expression(self, t: Any, T: Any) -> sympy.Expr:
         import sympy
 
+        t, T = clock(t, T)
         return sympy.Piecewise(
             (rational(self.first), t < rational(self.switch) * T), (rational(self.second), True)
         )
@@ -82,8 +95,11 @@ class Piecewise(Schedule):
         import sympy
 
         first, second, switch = map(rational, (self.first, self.second, self.switch))
-        share = switch if T is None else sympy.ceiling(switch * T) / sympy.sympify(T)
-        return share * first + (1 - share) * second
+        if T is None:
+            return switch * first + (1 - switch) * second
+        T = horizon(T)
+        steps = sympy.ceiling(switch * T)
+        return (steps * first + (T - steps) * second) / T
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,7 +110,7 @@ class Linear(Schedule):
     end: Number
 
     def expression(self, t: Any, T: Any) -> sympy.Expr:
-        u = _clock(t, T)
+        u = _from_0_to_1(t, T)
         return (1 - u) * rational(self.start) + u * rational(self.end)
 
     def _values(self, t: FloatArray, T: int) -> FloatArray:
@@ -115,7 +131,7 @@ class Cosine(Schedule):
         import sympy
 
         start, end = rational(self.start), rational(self.end)
-        return start + (end - start) * (1 - sympy.cos(sympy.pi * _clock(t, T))) / 2
+        return start + (end - start) * (1 - sympy.cos(sympy.pi * _from_0_to_1(t, T))) / 2
 
     def _values(self, t: FloatArray, T: int) -> FloatArray:
         return _between(self, np.sin(np.pi / 2 * (t / max(1, T - 1))) ** 2)
@@ -124,10 +140,11 @@ class Cosine(Schedule):
         return _symmetric_mean(self, T)
 
 
-def _clock(t: Any, T: Any) -> sympy.Expr:
+def _from_0_to_1(t: Any, T: Any) -> sympy.Expr:
     import sympy
 
-    return sympy.sympify(t) / sympy.Max(1, T - 1)
+    t, T = clock(t, T)
+    return t / sympy.Max(1, T - 1)
 
 
 def _between(schedule: Linear | Cosine, weight: FloatArray) -> FloatArray:
@@ -143,7 +160,7 @@ def _symmetric_mean(schedule: Linear | Cosine, T: Any) -> sympy.Expr:
     start, end = rational(schedule.start), rational(schedule.end)
     if T is None:
         return (start + end) / 2
-    return sympy.Piecewise((start, sympy.Eq(T, 1)), ((start + end) / 2, True))
+    return sympy.Piecewise((start, sympy.Eq(horizon(T), 1)), ((start + end) / 2, True))
 
 
 @dataclass(frozen=True, repr=False)
@@ -159,18 +176,25 @@ class InverseSqrt(Schedule):
     def expression(self, t: Any, T: Any) -> sympy.Expr:
         import sympy
 
-        return rational(self.scale) / sympy.sqrt(sympy.sympify(t) + 1)
+        t, _ = clock(t, T)
+        return rational(self.scale) / sympy.sqrt(t + 1)
 
     def _values(self, t: FloatArray, T: int) -> FloatArray:
         return np.asarray(float(self.scale) / np.sqrt(t + 1))
 
     def mean(self, T: Any = None) -> sympy.Expr:
-        """Scale H(T, 1/2)/T with the generalised harmonic number H(T, s) = sum of k^-s, k = 1 … T."""
+        """H(T, 1/2) scale/T with the generalised harmonic number H(T, s) = sum of k^-s, k = 1 … T.
+
+        For a large number T it is written zeta(1/2) - zeta(1/2, T + 1), the same by Hurwitz's zeta function.
+        """
         import sympy
 
         if T is None:
             return sympy.Integer(0)
-        return rational(self.scale) * sympy.harmonic(T, sympy.Rational(1, 2)) / sympy.sympify(T)
+        T, half = horizon(T), sympy.Rational(1, 2)
+        if T.is_Integer and T > _EXACT_TERMS:
+            return rational(self.scale) * (sympy.zeta(half) - sympy.zeta(half, T + 1)) / T
+        return rational(self.scale) * sympy.harmonic(T, half) / T
 
 
 @dataclass(frozen=True, repr=False)
@@ -180,7 +204,7 @@ class Periodic(Schedule):
     every: int
 
     def __post_init__(self) -> None:
-        natural("Periodic every", self.every, least=1)
+        object.__setattr__(self, "every", natural("Periodic every", self.every, least=1))
 
     @property
     def has_horizon(self) -> bool:
@@ -189,6 +213,7 @@ class Periodic(Schedule):
     def expression(self, t: Any, T: Any) -> sympy.Expr:
         import sympy
 
+        t, _ = clock(t, T)
         return sympy.Piecewise((1, sympy.Eq(sympy.Mod(t, self.every), 0)), (0, True))
 
     def _values(self, t: FloatArray, T: int) -> FloatArray:
@@ -199,7 +224,8 @@ class Periodic(Schedule):
 
         if T is None:
             return sympy.Rational(1, self.every)
-        return sympy.ceiling(sympy.sympify(T) / self.every) / sympy.sympify(T)
+        T = horizon(T)
+        return sympy.ceiling(T / self.every) / T
 
 
 @dataclass(frozen=True, repr=False)
@@ -219,16 +245,16 @@ class Tabulated(Schedule):
         object.__setattr__(self, "table", tuple(table.tolist()))
 
     def _require_length(self, T: Any) -> None:
-        if getattr(T, "is_Integer", isinstance(T, int)) and len(self.table) != T:
+        if not is_symbolic(T) and len(self.table) != T:
             raise DomainError(f"T = {len(self.table)}, the number of values of Tabulated", T)
 
     def expression(self, t: Any, T: Any) -> sympy.Expr:
         import sympy
 
+        t, T = clock(t, T)
         self._require_length(T)
-        t = sympy.sympify(t)
         if t.is_Integer:
-            return rational(self.table[natural("t", int(t), below=len(self.table))])
+            return rational(self.table[natural("t", t, below=len(self.table))])
         return sympy.Piecewise(*((rational(v), sympy.Eq(t, i)) for i, v in enumerate(self.table)))
 
     def _values(self, t: FloatArray, T: int) -> FloatArray:
@@ -240,7 +266,7 @@ class Tabulated(Schedule):
 
         if T is None:
             raise DomainError("a number of steps T: a table has no limit as T grows", None)
-        self._require_length(T)
+        self._require_length(horizon(T))
         total = sum(map(fraction, self.table))
         return sympy.Rational(total.numerator, total.denominator) / len(self.table)
 
@@ -270,7 +296,7 @@ class FromExpression(Schedule):
         return bool(expressions.names(self.text) & {"T", "u"})
 
     def expression(self, t: Any, T: Any) -> sympy.Expr:
-        return expressions.symbolic(self.text, t, T)
+        return expressions.symbolic(self.text, *clock(t, T))
 
     def _values(self, t: FloatArray, T: int) -> FloatArray:
         return expressions.numeric(self.text, t, T)
@@ -288,7 +314,7 @@ class FromExpression(Schedule):
 
         if T is not None:
             k = sympy.Symbol("t", integer=True, nonnegative=True)
-            T = sympy.sympify(T)
+            T = horizon(T)
             if T.is_Integer and T <= _EXACT_TERMS:
                 return sympy.Add(*(self.expression(sympy.Integer(i), T) for i in range(int(T)))) / T
             return sympy.Sum(self.expression(k, T), (k, 0, T - 1)) / T
@@ -306,18 +332,18 @@ class Joined(Schedule):
     parts: tuple[tuple[Schedule, Number], ...]
 
     def __post_init__(self) -> None:
-        parts = tuple((schedule, share) for schedule, share in self.parts)
+        parts = tuple(
+            (schedule, nonnegative("Joined fraction", share, most=1)) for schedule, share in self.parts
+        )
         if not parts:
             raise ValueError("Joined needs at least one part")
-        for schedule, share in parts:
+        for schedule, _ in parts:
             if not isinstance(schedule, Schedule):
                 raise TypeError(f"Joined parts must be (schedule, fraction) pairs; got {schedule!r}")
-            if not is_symbolic(share):
-                nonnegative("Joined fraction", share, most=1)
         shares = [share for _, share in parts]
         if not any(map(is_symbolic, shares)):
             total = sum(map(fraction, shares), start=Fraction(0))
-            if abs(total - 1) > 1e-9:
+            if abs(total - 1) > 1e-9 or total - fraction(shares[-1]) > 1:
                 raise DomainError("Joined fractions that add to 1", float(total))
         object.__setattr__(self, "parts", parts)
 
@@ -328,33 +354,31 @@ class Joined(Schedule):
             symbols |= schedule.free_symbols | (share.free_symbols if is_symbolic(share) else set())  # type: ignore[union-attr]
         return symbols
 
-    def _bounds(self, T: int) -> list[int]:
-        """The first step of each part, and T."""
-        ends = itertools.accumulate(fraction(share) for _, share in self.parts[:-1])
-        return [0, *(min(T, math.ceil(end * T)) for end in ends), T]
+    def _ends(self, exact: Callable[[Any], Any]) -> list[Any]:
+        """0, c_1, c_2, …, 1, the fractions made exact."""
+        return [0, *itertools.accumulate(exact(share) for _, share in self.parts[:-1]), 1]
 
-    def _symbolic_bounds(self, T: Any) -> list[Any]:
-        import sympy
-
-        ends = itertools.accumulate(rational(share) for _, share in self.parts[:-1])
-        return [sympy.Integer(0), *(sympy.ceiling(end * T) for end in ends), sympy.sympify(T)]
+    def _nonempty(self, bounds: list[Any]) -> Iterator[tuple[Schedule, Any, Any]]:
+        for (schedule, _), begin, end in zip(self.parts, bounds, bounds[1:], strict=False):
+            if begin != end:
+                yield schedule, begin, end
 
     def expression(self, t: Any, T: Any) -> sympy.Expr:
         import sympy
 
-        bounds = self._symbolic_bounds(T)
-        return sympy.Piecewise(
-            *(
-                (schedule.expression(t - begin, end - begin), t < end)
-                for (schedule, _), begin, end in zip(self.parts, bounds, bounds[1:], strict=False)
-                if end - begin != 0
-            )
-        )
+        t, T = clock(t, T)
+        pieces = []
+        for schedule, begin, end in self._nonempty([sympy.ceiling(c * T) for c in self._ends(rational)]):
+            inside = t < end
+            if inside is not sympy.false:
+                pieces.append((schedule.expression(t - begin, end - begin), inside))
+            if inside is sympy.true:
+                break
+        return sympy.Piecewise(*pieces)
 
     def _values(self, t: FloatArray, T: int) -> FloatArray:
-        bounds = self._bounds(T)
         values = np.empty(t.shape)
-        for (schedule, _), begin, end in zip(self.parts, bounds, bounds[1:], strict=False):
+        for schedule, begin, end in self._nonempty([math.ceil(c * T) for c in self._ends(fraction)]):
             here = (begin <= t) & (t < end)
             if here.any():
                 values[here] = schedule._values(t[here] - begin, end - begin)
@@ -363,16 +387,14 @@ class Joined(Schedule):
     def mean(self, T: Any = None) -> sympy.Expr:
         import sympy
 
+        ends = self._ends(rational)
         if T is None:
-            return sympy.Add(*(rational(share) * schedule.mean() for schedule, share in self.parts))
-        bounds = self._symbolic_bounds(T)
-        return sympy.Add(
-            *(
-                (end - begin) * schedule.mean(end - begin)
-                for (schedule, _), begin, end in zip(self.parts, bounds, bounds[1:], strict=False)
-                if end - begin != 0
-            )
-        ) / sympy.sympify(T)
+            shares = self._nonempty(ends)
+            return sympy.Add(*((end - begin) * schedule.mean() for schedule, begin, end in shares))
+        T = horizon(T)
+        steps = self._nonempty([sympy.ceiling(c * T) for c in ends])
+        total = sympy.Add(*((end - begin) * schedule.mean(end - begin) for schedule, begin, end in steps))
+        return total / T
 
     def __repr__(self) -> str:
         return f"Joined({', '.join(f'{schedule!r} for {share}' for schedule, share in self.parts)})"

@@ -1,0 +1,1 @@
+"""The experiments behind the report: `python -m experiments` runs them all."""

@@ -1,0 +1,76 @@
+"""The main job: derive, simulate, train, draw, report. `QUICK=1` for a first look."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rst_theory.plots import draw_all
+from rst_theory.report import render
+
+import rst_theory
+from experiments import bound_beside_simulation, claims, cost_law, digits
+from experiments.settings import FIGURES, REPORT, RESULTS, chosen_size
+from rst_theory.files import write_json
+from rst_theory.training.records import environment
+
+PACKAGES = ("numpy", "scipy", "sympy", "matplotlib", "torch", "scikit-learn")
+
+
+def main() -> int:
+    """Run every experiment, then draw the figures and render the page; 130 after an interrupt."""
+    size = chosen_size()
+    console = Console()
+    seconds: dict[str, float] = {}
+    stages: list[tuple[str, str, Iterable[float]]] = [
+        ("cost", "Cost law of every schedule", cost_law.run(size, RESULTS)),
+        ("simulation", "Bounds beside simulation", bound_beside_simulation.run(size, RESULTS)),
+        ("training", "Training on digits", digits.run(size, RESULTS)),
+        ("claims", "Verdicts on the claims", claims.run(RESULTS)),
+    ]
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    try:
+        with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+            for key, title, shares in stages:
+                begin = time.perf_counter()
+                task = progress.add_task(title, total=1.0)
+                for share in shares:
+                    progress.update(task, completed=share)
+                seconds[key] = round(time.perf_counter() - begin, 2)
+            task = progress.add_task("Figures and report", total=2.0)
+            _write_provenance(size.quick, seconds)
+            draw_all(RESULTS, FIGURES)
+            progress.update(task, completed=1.0)
+            page = render(RESULTS, REPORT)
+            progress.update(task, completed=2.0)
+    except KeyboardInterrupt:
+        console.print("Interrupted. Finished training runs are kept; the same command goes on from them.")
+        return 130
+    console.print(f"The report is at {page}")
+    return 0
+
+
+def _write_provenance(quick: bool, seconds: dict[str, float]) -> None:
+    write_json(
+        RESULTS / "provenance.json",
+        {
+            "version": rst_theory.__version__,
+            "revision": environment()["git_revision"],
+            "quick": quick,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": seconds,
+            "python": platform.python_version(),
+            "packages": {name: version(name) for name in PACKAGES},
+            "command": "QUICK=1 make report" if quick else "make report",
+        },
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Question: does the master bound hold beside simulation, for every schedule, and how far is it?
+
+Design: a quadratic and a nonconvex problem with known constants, normalized ascent, constant parameters
+and parameters that decay as 1/sqrt(t); every schedule on common random numbers. Rule fixed before the run:
+the bound is refuted where the lower end of the 99 % interval of its own metric exceeds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import rst_theory as rst
+from experiments.pool import spread
+from experiments.schedules import COMPARED, Named
+from experiments.settings import CONFIDENCE, Size
+from rst_theory.bounds import nonconvex_average
+from rst_theory.cost import CostLaw
+from rst_theory.files import write_json, write_table
+from rst_theory.problems import FlatAndSharp, Problem, Quadratic
+from rst_theory.schedules import Schedule
+from rst_theory.simulation import Moments, simulate
+
+__all__ = ["run"]
+
+SEED = 20220309
+_CURVE_POINTS = 60
+
+
+class Parameters(NamedTuple):
+    """Step sizes and radii, in units of 1/L and 1."""
+
+    label: str
+    eta: Schedule
+    rho: Schedule
+
+
+PROBLEMS: dict[str, Problem] = {
+    "quadratic": Quadratic.random(20, L=1.0, mu=0.01, noise=0.1, seed=1),
+    "flat and sharp": FlatAndSharp(dimension=10, noise=0.1),
+}
+PARAMETERS = (
+    Parameters("constant", rst.Constant(0.2), rst.Constant(0.2)),
+    Parameters("1/sqrt(t)", rst.InverseSqrt(0.5), rst.InverseSqrt(0.5)),
+)
+
+
+def run(size: Size, results: Path) -> Iterator[float]:
+    """Write bounds.csv, bounds.json and curves.json; yields the share that is done."""
+    tasks = [
+        (problem, parameters, named, size.simulated_steps, size.replicas)
+        for problem in PROBLEMS
+        for parameters in PARAMETERS
+        for named in COMPARED
+    ]
+    measured: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    yield from spread(measure, tasks, size.processes, measured)
+    write_table(results, "bounds", [row for row, _ in measured])
+    write_json(results / "curves.json", [curve for _, curve in measured])
+
+
+def measure(
+    problem_name: str, parameters: Parameters, named: Named, T: int, replicas: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One row of the table and one curve: a schedule on a problem."""
+    problem = PROBLEMS[problem_name]
+    trajectories = simulate(
+        problem,
+        named.schedule,
+        steps=T,
+        eta=parameters.eta,
+        rho=parameters.rho,
+        gamma=named.gamma,
+        replicas=replicas,
+        seed=SEED,
+    )
+    bound = nonconvex_average.evaluate(
+        schedule=named.schedule,
+        steps=T,
+        eta=parameters.eta,
+        rho=parameters.rho,
+        gamma=named.gamma,
+        constants=problem.constants,
+        gap=float(problem.gap(problem.start)),
+    )
+    metric = trajectories.weighted(nonconvex_average)
+    low, high = metric.interval(CONFIDENCE)
+    law = CostLaw(named.schedule, T)
+    label = f"{problem_name}, {parameters.label}"
+    row = {
+        "problem": label,
+        "schedule": named.label,
+        "mean_p": law.mean / T,
+        "steps": T,
+        "eta": repr(parameters.eta),
+        "rho": repr(parameters.rho),
+        "gamma": named.gamma,
+        "replicas": replicas,
+        "measured": metric.mean,
+        "standard_error": metric.standard_error,
+        "low": low,
+        "high": high,
+        "bound": bound,
+        "ratio": bound / metric.mean,
+        "expected_pairs": T + law.mean,
+        "measured_pairs": T + float(trajectories.extra_pairs.mean()),
+    }
+    curve = {"problem": label, "schedule": named.label}
+    return row, curve | _curve(trajectories.squared_gradient_norm)
+
+
+def _curve(moments: Moments) -> dict[str, list[float]]:
+    """Mean and 99 % band of the mean at steps spread evenly in log t."""
+    from scipy import stats
+
+    T = moments.mean.size
+    t = np.unique(np.geomspace(1, T, _CURVE_POINTS).astype(int)) - 1
+    mean = moments.mean[t]
+    half = stats.norm.isf((1 - CONFIDENCE) / 2) * moments.standard_error[t]
+    return {
+        "t": t.tolist(),
+        "mean": mean.tolist(),
+        "low": np.maximum(mean - half, 0.0).tolist(),
+        "high": (mean + half).tolist(),
+    }

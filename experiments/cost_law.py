@@ -1,0 +1,84 @@
+"""Question: what does each schedule function cost beyond SGD, in expectation and in law?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sympy
+
+from experiments.schedules import Named, catalogue
+from experiments.settings import CONFIDENCE, Size
+from rst_theory.cost import CostLaw, closed_form
+from rst_theory.files import write_table
+from rst_theory.notation import QUANTITIES, DomainError
+from rst_theory.schedules import Tabulated
+
+__all__ = ["run"]
+
+_SHAPE_POINTS = 101
+
+
+def run(size: Size, results: Path) -> Iterator[float]:
+    """Write cost.csv and cost.json; yields the share that is done."""
+    named = catalogue(size.steps)
+    table = []
+    for done, item in enumerate(named, start=1):
+        table.append(_row(item, size.steps))
+        yield done / len(named)
+    write_table(results, "cost", table)
+
+
+def _row(named: Named, T: int) -> dict[str, Any]:
+    """The law of the extra pairs of one schedule over T steps, and its symbolic closed form."""
+    schedule = named.schedule
+    law, comb = CostLaw(schedule, T), CostLaw(schedule, T, kind="systematic")
+    low, high = law.interval(CONFIDENCE)
+    systematic_low, systematic_high = comb.interval(CONFIDENCE)
+    values = schedule.values(T)
+    share = law.mean / T
+    return {
+        "name": named.label,
+        "group": named.group,
+        "schedule": repr(schedule),
+        "steps": T,
+        "formula": _formula(named),
+        "mean_formula": _mean_formula(named),
+        "limit": _limit(named),
+        "mean": law.mean,
+        "standard_deviation": law.standard_deviation,
+        "low": low,
+        "high": high,
+        "share": share,
+        "pairs_vs_sgd": law.pairs_relative_to_sgd,
+        "pairs_vs_sam": law.pairs_relative_to_sam,
+        "systematic_low": systematic_low,
+        "systematic_high": systematic_high,
+        "values": values[np.linspace(0, T - 1, _SHAPE_POINTS).astype(int)].tolist(),
+    }
+
+
+def _formula(named: Named) -> str:
+    if isinstance(named.schedule, Tabulated):
+        return r"p_t \text{ as tabulated}"
+    t, T = QUANTITIES["t"].symbol, QUANTITIES["steps"].symbol
+    return str(sympy.latex(named.schedule.expression(t, T)))
+
+
+def _mean_formula(named: Named) -> str:
+    """The exact expected extra pairs of T steps in LaTeX, once every phase has two steps or more."""
+    schedule = named.schedule
+    steps = len(schedule.table) if isinstance(schedule, Tabulated) else None
+    mean = closed_form(schedule, steps).mean
+    if isinstance(mean, sympy.Piecewise):
+        mean = mean.args[-1].expr
+    return str(sympy.latex(mean if mean.has(sympy.Sum) else sympy.simplify(mean)))
+
+
+def _limit(named: Named) -> str | None:
+    try:
+        return str(named.schedule.mean())
+    except (DomainError, ValueError):
+        return None

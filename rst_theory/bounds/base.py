@@ -1,0 +1,222 @@
+"""What a bound is: a statement as data, with its assumptions, its domain and its source.
+
+Symbol key, throughout the room: T steps; at step t the probability p, step size eta, radius rho, mixing
+coefficient gamma; q = p gamma the degree of regularization; a = eta (1 - L eta/2); L, mu, sigma, f_star
+the problem's constants; Delta = f(x_0) - f_star the initial gap; G = ||grad f(x)||.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from rst_theory.notation import (
+    QUANTITIES,
+    Ascent,
+    Assumption,
+    DomainError,
+    FloatArray,
+    ProblemConstants,
+    natural,
+)
+from rst_theory.schedules import Constant, Schedule, sequence
+
+if TYPE_CHECKING:
+    import sympy
+
+Parameter: TypeAlias = "float | npt.ArrayLike | Schedule"
+
+A = Assumption
+
+
+class HasConstants(Protocol):
+    """What a bound asks of a problem: its constants and what it satisfies."""
+
+    @property
+    def constants(self) -> ProblemConstants:
+        """The constants of the objective."""
+
+    @property
+    def assumptions(self) -> frozenset[Assumption]:
+        """What the objective satisfies."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The numbers that a bound is evaluated at: arrays over the steps, float64 (T,), and constants."""
+
+    p: FloatArray
+    eta: FloatArray
+    rho: FloatArray
+    gamma: FloatArray
+    L: float
+    mu: float
+    sigma: float
+    gap: float
+
+    @property
+    def q(self) -> FloatArray:
+        """The degree of regularization p gamma."""
+        return self.p * self.gamma
+
+    @property
+    def a(self) -> FloatArray:
+        """The descent weight eta (1 - L eta/2)."""
+        return self.eta * (1 - self.L * self.eta / 2)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition of a bound's domain.
+
+    Attributes:
+        text: the condition as a formula in plain text.
+        latex: the same in LaTeX.
+        margin: maps a setting to numbers, (T,) or scalar, all of which must be positive.
+        shown: maps a setting to the numbers that an error shows, of the same shape.
+    """
+
+    text: str
+    latex: str
+    margin: Callable[[Setting], Any]
+    shown: Callable[[Setting], Any]
+
+    def require(self, setting: Setting) -> None:
+        """Raise a DomainError naming the first violation, with its t where it has one."""
+        margin = np.asarray(self.margin(setting))
+        if not (margin > 0).all():
+            t = int(np.argmin(margin.ravel() > 0))
+            value = float(np.broadcast_to(self.shown(setting), margin.shape).ravel()[t])
+            raise DomainError(self.text, value, f"t = {t}" if margin.ndim else "")
+
+
+class Symbolic(NamedTuple):
+    """An expression in letters, and what the letters stand for."""
+
+    expression: sympy.Expr
+    where: Mapping[sympy.Symbol, sympy.Expr] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a bound bounds: a weighted sum over the run of the expectation of one measured quantity.
+
+    Attributes:
+        name: in words.
+        latex: the quantity, weights included.
+        quantity: the attribute of `Trajectories` that holds it; None for a change in one step.
+        weights: maps step sizes (T,) and L to weights (T,) that add to 1.
+    """
+
+    name: str
+    latex: str
+    quantity: str | None = None
+    weights: Callable[[FloatArray, float], FloatArray] | None = None
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An upper bound on the expectation of a metric of a run, over many steps.
+
+    Attributes:
+        name: its key in `bounds.ALL`.
+        title: in words.
+        source: the anchor of its proof in `paper_notes/`.
+        kind: "tight" where an instance attains it, "upper" where none is known to.
+        assumptions: what it assumes of the problem and of the run.
+        domain: the conditions under which it holds.
+        metric: what it bounds.
+    """
+
+    name: str
+    title: str
+    source: str
+    kind: Literal["tight", "upper"]
+    assumptions: frozenset[Assumption]
+    domain: tuple[Condition, ...]
+    metric: Metric
+    formula: Callable[[Setting], float]
+    symbolic: Callable[[], Symbolic]
+
+    @property
+    def expression(self) -> sympy.Expr:
+        """The bound in SymPy; sequences are indexed by t, as in `rst_theory.bounds.average.indexed`."""
+        compact, letters = self.symbolic()
+        return compact.subs(dict(letters))
+
+    @property
+    def ascent(self) -> Ascent:
+        """The kind of ascent that it speaks of."""
+        return "unnormalized" if A.UNNORMALIZED_ASCENT in self.assumptions else "normalized"
+
+    def latex(self) -> str:
+        """The inequality metric <= expression, and after it what its letters stand for."""
+        import sympy
+
+        compact, letters = self.symbolic()
+        meanings = "".join(rf",\quad {sympy.latex(k)} = {sympy.latex(v)}" for k, v in letters.items())
+        return rf"{self.metric.latex} \;\le\; {sympy.latex(compact)}{meanings}"
+
+    def applies_to(self, problem: HasConstants) -> bool:
+        """Whether the problem satisfies every assumption that the bound makes of it."""
+        return {a for a in self.assumptions if not a.of_the_run} <= problem.assumptions
+
+    def evaluate(
+        self,
+        *,
+        schedule: Schedule | float,
+        steps: int,
+        eta: Parameter,
+        rho: Parameter,
+        constants: ProblemConstants,
+        gap: float,
+        gamma: Parameter = 1.0,
+    ) -> float:
+        """The value of the bound.
+
+        Args:
+            schedule: p(t), or a number.
+            steps: T >= 1.
+            eta: step sizes: a number, an array (T,) or a schedule; likewise rho and gamma.
+            rho: radii.
+            constants: of the problem; sigma = 0 means no noise.
+            gap: f(x_0) - f_star >= 0.
+            gamma: mixing coefficients.
+
+        Raises:
+            DomainError: a parameter outside its domain, or a violated condition of the bound, with the
+                value and its t.
+        """
+        setting = settle(schedule, steps, eta, rho, gamma, constants, gap)
+        for condition in self.domain:
+            condition.require(setting)
+        return float(self.formula(setting))
+
+
+def settle(
+    schedule: Schedule | float,
+    steps: int,
+    eta: Parameter,
+    rho: Parameter,
+    gamma: Parameter,
+    constants: ProblemConstants,
+    gap: float,
+) -> Setting:
+    """The arguments of `Bound.evaluate` as checked arrays."""
+    T = natural("steps", steps, least=1)
+    p = schedule if isinstance(schedule, Schedule) else Constant(QUANTITIES["p"].check(schedule))
+    return Setting(
+        p=p.probabilities(T),
+        eta=sequence(eta, T, QUANTITIES["eta"]),
+        rho=sequence(rho, T, QUANTITIES["rho"]),
+        gamma=sequence(gamma, T, QUANTITIES["gamma"]),
+        L=constants.L,
+        mu=constants.mu,
+        sigma=constants.sigma,
+        gap=QUANTITIES["gap"].check(gap),
+    )

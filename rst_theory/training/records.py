@@ -1,0 +1,137 @@
+"""The record of a finished run: what was run, with what, and what came of it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+import subprocess
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import rst_theory
+from rst_theory.training.config import TrainConfig
+from rst_theory.training.files import write_atomically
+
+__all__ = ["RunRecord", "environment", "load_record", "save_record"]
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished run, with everything needed to rerun it.
+
+    Attributes:
+        config: what defines the run.
+        environment: versions of python, numpy, torch and rst_theory, the platform, and the git revision of
+            the package's source (None where there is none).
+        threads: the number of torch threads; other numbers may change the last bits.
+        train_loss: the mean loss over the minibatches of each epoch, at the unperturbed weights.
+        test_accuracy: the fraction of test examples classified rightly after each epoch.
+        steps: T.
+        pairs: propagation pairs spent: one for each step, one more for each perturbed step.
+        predicted_pairs: the same number, from the trials before the run.
+        expected_pairs: its expectation by the law of the cost, T + p_0 + … + p_{T-1}.
+        wall_seconds: spent in the steps alone, not in evaluation or files.
+        weights_sha256: of the final weights.
+    """
+
+    config: TrainConfig
+    environment: dict[str, str | None]
+    threads: int
+    train_loss: tuple[float, ...]
+    test_accuracy: tuple[float, ...]
+    steps: int
+    pairs: int
+    predicted_pairs: int
+    expected_pairs: float
+    wall_seconds: float
+    weights_sha256: str
+
+    @property
+    def final_test_accuracy(self) -> float:
+        """The test accuracy after the last epoch."""
+        return self.test_accuracy[-1]
+
+    @property
+    def pairs_per_step(self) -> float:
+        """Propagation pairs relative to SGD: 1 for SGD, 2 for SAM."""
+        return self.pairs / self.steps
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that JSON can hold; `from_dict` takes it back."""
+        plain = asdict(self) | {
+            "config": self.config.to_dict(),
+            "train_loss": list(self.train_loss),
+            "test_accuracy": list(self.test_accuracy),
+        }
+        return {"format": _FORMAT, "final_test_accuracy": self.final_test_accuracy, **plain}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> RunRecord:
+        """The record that `to_dict` described.
+
+        Raises:
+            ValueError: not such a dict.
+        """
+        names = {f.name for f in fields(cls)}
+        if not isinstance(plain, dict) or plain.get("format") != _FORMAT or not names <= set(plain):
+            raise ValueError(f"not a run record of format {_FORMAT}")
+        values = {name: plain[name] for name in names}
+        values["config"] = TrainConfig.from_dict(plain["config"])
+        for name in ("train_loss", "test_accuracy"):
+            values[name] = tuple(plain[name])
+        return cls(**values)
+
+
+def save_record(record: RunRecord, path: str | Path) -> None:
+    """Write a record as JSON, atomically."""
+    text = json.dumps(record.to_dict(), indent=2, allow_nan=False)
+    write_atomically(Path(path), (text + "\n").encode())
+
+
+def load_record(path: str | Path) -> RunRecord:
+    """Read a record.
+
+    Raises:
+        ValueError: the file is no record.
+    """
+    try:
+        return RunRecord.from_dict(json.loads(Path(path).read_text()))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a run record: {error}") from error
+
+
+def environment() -> dict[str, str | None]:
+    """What a run depends on beside its config."""
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+        "rst_theory": rst_theory.__version__,
+        "platform": platform.platform(),
+        "git_revision": _git_revision(),
+    }
+
+
+@functools.cache
+def _git_revision() -> str | None:
+    """The commit of the package's source, with "-dirty" where files have changed; None where untracked."""
+    source = Path(__file__)
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(source.parent), *arguments]
+        return subprocess.run(  # noqa: S603
+            command, check=True, capture_output=True, text=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", source.name)
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return None
