@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
-
-from rst_theory.notation import Ascent
+from typing import Any, Literal
 
 __all__ = ["ascend", "direction", "step"]
 
+_Ascent = Literal["normalized", "unnormalized"]  # notation.Ascent; this room stands on nothing
 
-def ascend(x: Any, g: Any, rho: Any, ascent: Ascent = "normalized", norm: Any = None) -> Any:
+
+def ascend(x: Any, g: Any, rho: Any, ascent: _Ascent = "normalized", norm: Any = None) -> Any:
     """The perturbed point y: x + rho g/||g|| (normalized) or x + rho g (unnormalized).
 
     Where g = 0 the point is not perturbed: y = x, never NaN.
@@ -66,7 +66,7 @@ def step(
     eta: Any,
     rho: Any,
     gamma: Any = 1.0,
-    ascent: Ascent = "normalized",
+    ascent: _Ascent = "normalized",
 ) -> Any:
     """The next iterate x - eta d.
 
@@ -82,10 +82,18 @@ def step(
         rho: the radius, rho >= 0.
         gamma: the mixing coefficient, gamma >= 0.
         ascent: as in `ascend`.
+
+    Raises:
+        ValueError: the shape of the trials is not that of the rows of x, or an unknown kind of ascent.
+        TypeError: the trials are a list.
     """
+    if isinstance(perturbed, list | tuple):
+        raise TypeError(f"perturbed must be a bool or an array of bools; got {perturbed!r}")
     g = gradient(x)
     if isinstance(perturbed, bool) or not getattr(perturbed, "ndim", 0):
         mixed = direction(g, gradient(ascend(x, g, rho, ascent)), gamma) if perturbed else g
+    elif perturbed.shape != g.shape[:-1]:
+        raise ValueError(f"perturbed must have shape {tuple(g.shape[:-1])}; got {tuple(perturbed.shape)}")
     elif not perturbed.any():
         mixed = g
     else:

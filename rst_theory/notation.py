@@ -106,7 +106,7 @@ class Quantity:
                 signs = {"integer": True, "positive": True}
         return sympy.Symbol(self.latex, **signs)
 
-    def check(self, value: float) -> float:
+    def check(self, value: Any) -> float:
         """`value` as a float (an integer where the quantity is one).
 
         Raises:
@@ -114,12 +114,16 @@ class Quantity:
             DomainError: `value` lies outside the domain.
         """
         try:
+            if isinstance(value, str | bytes):
+                raise TypeError("text is not a number")
             number = float(value)
+        except OverflowError as error:
+            raise DomainError(self._condition, value) from error
         except (TypeError, ValueError) as error:
             raise TypeError(f"{self.name} {self.key} must be a real number; got {value!r}") from error
         if not self.domain.contains(number) or (self.integer and number != int(number)):
             raise DomainError(self._condition, value)
-        return int(number) if self.integer else number
+        return int(value) if self.integer else number
 
     def check_all(self, values: npt.ArrayLike) -> FloatArray:
         """A sequence over the steps t = 0, 1, …, as float64; the first bad entry is named by its t.
@@ -129,10 +133,17 @@ class Quantity:
             DomainError: an entry lies outside the domain.
         """
         try:
-            array = np.asarray(values, dtype=np.float64)
+            raw = np.asarray(values)
+            if raw.dtype.kind not in "biufO":
+                raise TypeError(f"dtype {raw.dtype}")
+            array = np.asarray(raw, dtype=np.float64)
+        except OverflowError as error:
+            raise DomainError(self._condition, values) from error
         except (TypeError, ValueError) as error:
             raise TypeError(f"{self.name} {self.key} must be real numbers; got {values!r}") from error
         inside = self.domain.contains(array)
+        if self.integer:
+            inside &= array == np.floor(array, where=inside, out=np.zeros_like(array))
         if not inside.all():
             t = int(np.argmin(inside))
             raise DomainError(self._condition, float(array.flat[t]), f"t = {t}" if array.ndim else "")
@@ -225,7 +236,8 @@ class ProblemConstants:
 
     Attributes:
         L: Lipschitz constant of every stochastic gradient, L > 0.
-        mu: strong-convexity constant, or where f is not convex the Polyak-Lojasiewicz constant; 0 if none.
+        mu: strong-convexity constant, or where f is not strongly convex the Polyak-Lojasiewicz constant;
+            0 if there is none.
         sigma: square root of the bound on E||g - grad f||^2, over the whole vector; 0 without noise.
         f_star: a lower bound of f, or None where none is known.
 

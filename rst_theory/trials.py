@@ -37,9 +37,12 @@ def philox4x32(counter: npt.ArrayLike, key: npt.ArrayLike) -> npt.NDArray[np.uin
 
     Returns:
         uint32 (..., 4).
+
+    Raises:
+        TypeError: not integers.
+        DomainError: not words of 32 bits.
     """
-    c = np.asarray(counter, dtype=np.uint64)
-    k = np.asarray(key, dtype=np.uint64)
+    c, k = _naturals("counter", counter, below=2**32), _naturals("key", key, below=2**32)
     c0, c1, c2, c3 = (c[..., i] for i in range(4))
     k0, k1 = k[..., 0], k[..., 1]
     for _ in range(_ROUNDS):
@@ -61,16 +64,31 @@ def uniform(seed: int, t: npt.ArrayLike, replica: npt.ArrayLike = 0) -> FloatArr
         seed: 0 <= seed < 2^64.
         t: steps, 0 <= t < 2^64, any shape.
         replica: 0 <= replica < 2^32, broadcast against t.
+
+    Raises:
+        TypeError: an argument that is no integer.
+        DomainError: an argument out of range.
     """
     seed = natural("seed", seed, below=2**64)
-    t = np.asarray(t, dtype=np.uint64)
-    t, r = np.broadcast_arrays(t, np.asarray(replica, dtype=np.uint64))
+    t, r = np.broadcast_arrays(_naturals("t", t, below=2**64), _naturals("replica", replica, below=2**32))
     words = philox4x32(
         np.stack([t & _WORD, t >> _SHIFT, r, np.zeros_like(t)], axis=-1),
         [seed & 0xFFFFFFFF, seed >> 32],
     ).astype(np.uint64)
     fraction = ((words[..., 0] << _SHIFT) | words[..., 1]) >> np.uint64(64 - _BITS)
     return np.asarray(fraction * 2.0**-_BITS, dtype=np.float64)
+
+
+def _naturals(name: str, values: npt.ArrayLike, below: int) -> npt.NDArray[np.uint64]:
+    """Integers 0 <= values < below as uint64; what a cast would wrap or cut is refused."""
+    array = np.asarray(values)
+    if array.ndim == 0:
+        return np.array(natural(name, values, below=below), dtype=np.uint64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers; got {values!r}")
+    for extreme in (int(array.min()), int(array.max())) if array.size else ():
+        natural(name, extreme, below=below)
+    return array.astype(np.uint64)
 
 
 def coin(probability: float, seed: int, t: int, replica: int = 0) -> bool:

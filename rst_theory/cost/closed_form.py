@@ -55,7 +55,8 @@ def closed_form(schedule: Schedule, T: Any = None, kind: TrialsKind = "independe
 
     Returns:
         Expressions in T and the symbols among the parameters. What has no closed form stays an
-        unevaluated SymPy Sum, or harmonic number, unless it has at most 1,000 terms.
+        unevaluated SymPy Sum, or harmonic number, unless it has at most 1,000 terms. In the symbol T the
+        forms of a `Joined` schedule hold from the T on at which none of its parts is empty.
     """
     import sympy
 

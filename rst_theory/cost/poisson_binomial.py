@@ -50,7 +50,7 @@ _PANEL = 2.0  # length of the panels of the integral over the tilt; v is analyti
 _GAUSS_X, _GAUSS_W = np.polynomial.legendre.leggauss(12)
 _GAUSS_X, _GAUSS_W = (_GAUSS_X + 1) / 2, _GAUSS_W / 2  # on [0, 1]
 _DEGREE = 24
-_ANGLES = np.pi * (np.arange(_DEGREE) + 0.5) / _DEGREE  # of the Chebyshev points
+_ANGLES = np.pi * (_DEGREE - 0.5 - np.arange(_DEGREE)) / _DEGREE  # of the Chebyshev points, increasing
 _CROWD = 256  # so many trials in one unit interval of log-odds are worth replacing, and then V > 50 there
 
 
@@ -131,8 +131,10 @@ class _OpenTrials:
 
     Attributes:
         count: n, how many there are.
-        points: log-odds.
+        points: log-odds, increasing.
         weights: of the points; they add to n, and some may be negative.
+        above: above[i] is the weight of points[i:], a whole number, without rounding, where a unit
+            interval begins. (A tilt of hundreds would make a rounding of this size visible.)
         likely: the number of p_t > 1/2.
         rest: mu - likely, without the rounding that a large sum would suffer.
     """
@@ -140,14 +142,19 @@ class _OpenTrials:
     count: int
     points: FloatArray
     weights: FloatArray
+    above: FloatArray
     likely: int
     rest: float
 
     @classmethod
     def of(cls, p: FloatArray) -> _OpenTrials:
         likely = p > 0.5
-        points, weights = _compressed(np.log(p) - np.log1p(-p))
-        return cls(p.size, points, weights, int(likely.sum()), math.fsum(np.where(likely, p - 1, p)))
+        rest = math.fsum(np.where(likely, p - 1, p))
+        return cls(p.size, *_compressed(np.log(p) - np.log1p(-p)), int(likely.sum()), rest)
+
+    def up(self, theta: FloatArray) -> FloatArray:
+        """The weight of the points with x + theta > 0."""
+        return self.above[np.searchsorted(self.points, -theta, side="right")]
 
     def variance(self, theta: FloatArray) -> FloatArray:
         """V at each of several tilts, shape (m,) to (m,)."""
@@ -157,8 +164,7 @@ class _OpenTrials:
     def drift(self, theta: FloatArray, k: float) -> FloatArray:
         """M(theta) - k at each of several tilts, shape (m,) to (m,); exact to rounding where it is small."""
         small, up = _sides(self.points + theta[:, np.newaxis])
-        whole = (self.weights * up).sum(axis=-1) - k
-        return np.asarray(whole + (self.weights * np.where(up, -small, small)).sum(axis=-1))
+        return (self.up(theta) - k) + (self.weights * np.where(up, -small, small)).sum(axis=-1)
 
     def log_mgf(self, theta: float, k: float) -> float:
         """The logarithm of E exp(theta (N - k)), by Gauss' rule on panels.
@@ -204,7 +210,7 @@ class _OpenTrials:
         last = min(max(k + step * reach, 0), self.count)
         ks = np.arange(k, last + step, step, dtype=np.float64)
         tilted = self._tilted_pmf(theta, variance, ks, reach)
-        return np.asarray(self.log_mgf(theta, k) + theta * (k - ks) + np.log(tilted))
+        return np.minimum(self.log_mgf(theta, k) + theta * (k - ks) + np.log(tilted), 0)  # rounding aside
 
     def log_pmf_from(self, k: int, step: int) -> FloatArray:
         """Logarithms of P(N = k), P(N = k + step), … to the end of the support or of the floating range."""
@@ -234,7 +240,7 @@ class _OpenTrials:
         # The argument of 1 - q + q e^(iw), written by whichever of q and 1 - q is small.
         angles = np.arctan2(small * np.sin(w), 1 - 2 * small * half)
         angle = (self.weights * np.where(up, -angles, angles)).sum(axis=-1)
-        turns = float(self.weights[up].sum()) - ks
+        turns = self.up(np.array(theta)) - ks
         waves = modulus[:, np.newaxis] * np.cos(angle[:, np.newaxis] + w * turns)
         return np.asarray((1 + 2 * waves.sum(axis=0)) / period)
 
@@ -245,26 +251,29 @@ def _sides(x: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     return odds / (1 + odds), x > 0
 
 
-def _compressed(log_odds: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Weighted points with the same sums of smooth functions as the given ones.
+def _compressed(log_odds: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Weighted points with the same sums of smooth functions as the given ones; and their `above`.
 
     On a unit interval with at least 256 trials the functions integrated above are analytic, wherever they
     matter, in an ellipse around it with semi-axes adding up to 3.5 (7 times the half-length): at a tilt
     that brings the interval to 0, V > 50 and |w| < 1.5, and the singularity, at distance pi - |w|, stays
     away. Interpolation at 24 Chebyshev points then errs by about 7^-24 = 5e-21 a trial.
     """
-    points, weights = [np.empty(0)], [np.empty(0)]
+    points, weights, above = [np.empty(0)], [np.empty(0)], [np.empty(0)]
+    left = log_odds.size
     values, counts = np.unique(log_odds, return_counts=True)
     cuts = np.flatnonzero(np.diff(np.floor(values))) + 1
     for x, count in zip(np.split(values, cuts), np.split(counts.astype(np.float64), cuts), strict=True):
-        if x.size <= _DEGREE or count.sum() < _CROWD:
-            points.append(x)
-            weights.append(count)
-        else:
+        trials = int(count.sum())
+        if x.size > _DEGREE and trials >= _CROWD:
             centre, radius = (x[0] + x[-1]) / 2, (x[-1] - x[0]) / 2
-            points.append(centre + radius * np.cos(_ANGLES))
-            weights.append(_chebyshev_weights(np.clip((x - centre) / radius, -1, 1), count))
-    return np.concatenate(points), np.concatenate(weights)
+            count = _chebyshev_weights(np.clip((x - centre) / radius, -1, 1), count)
+            x = centre + radius * np.cos(_ANGLES)
+        points.append(x)
+        weights.append(count)
+        above.append(left - np.concatenate([[0.0], np.cumsum(count[:-1])]))
+        left -= trials
+    return np.concatenate(points), np.concatenate(weights), np.concatenate([*above, [0.0]])
 
 
 def _chebyshev_weights(x: FloatArray, count: FloatArray) -> FloatArray:

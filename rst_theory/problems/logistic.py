@@ -36,8 +36,8 @@ class LogisticRegression(Problem):
         sigma^2 = mean_i max(||c||^2, ||z_i - c||^2)/b with c = mean_i z_i. Proof: the l2 term carries no
             noise; the variance of a mean of b independent draws is 1/b of that of one; a variance is at
             most the mean squared distance to any point, here -c; and ||s z_i - c||^2 is convex in s, so
-            on [0, 1] it is at most its larger value at the ends. It never exceeds
-            mean_i ||a_i||^2/b, since max(u, v) <= u + v.
+            on [0, 1] it is at most its larger value at the ends. This is at most mean_i ||a_i||^2/b,
+            since max(u, v) <= u + v.
         f_star: strong convexity gives f* >= f(x) - ||grad f(x)||^2/(2 l2) at every x; it is evaluated at
             the end of Newton's method, with a bound of every rounding error, to 1e-12 max(1, f*).
 
@@ -50,7 +50,7 @@ class LogisticRegression(Problem):
 
     Raises:
         DomainError: features that are not finite (named with their index), labels other than -1 and +1,
-            as many labels as there are not rows, or another argument outside its domain.
+            or not one for each row, or another argument outside its domain.
         ArithmeticError: rounding keeps the least value from being found to 1e-12 relative to max(1, f*),
             which takes very large features and a very small l2.
     """

@@ -260,17 +260,24 @@ def symbolic(text: str, t: Any, T: Any) -> sympy.Expr:
     """
     import sympy
 
-    def exponent(value: Any) -> Any:
-        if value.is_comparable and abs(value) > MAX_EXACT_EXPONENT:
+    def check(size: Any) -> None:
+        if size.is_comparable and size > MAX_EXACT_EXPONENT:
             raise ValueError(f"an exponent is beyond {MAX_EXACT_EXPONENT}")
-        return value
+
+    def exp(exponent: Any) -> Any:
+        check(exponent)
+        return sympy.exp(exponent)
+
+    def power(base: Any, exponent: Any) -> Any:
+        check(abs(exponent))
+        return base**exponent
 
     algebra = _Algebra(
         names={"t": t, "T": T, "u": t / sympy.Max(1, T - 1), "pi": sympy.pi, "e": sympy.E},
         number=lambda value: sympy.Rational(str(value)),
         functions={
             "sqrt": sympy.sqrt,
-            "exp": lambda value: sympy.exp(exponent(value)),
+            "exp": exp,
             "log": sympy.log,
             "sin": sympy.sin,
             "cos": sympy.cos,
@@ -293,7 +300,7 @@ def symbolic(text: str, t: Any, T: Any) -> sympy.Expr:
         either=sympy.Or,
         negate=sympy.Not,
         choose=lambda condition, a, b: sympy.Piecewise((a, condition), (b, True)),
-        power=lambda base, value: base ** exponent(value),
+        power=power,
     )
     try:
         return algebra.number_of(parse(text))
@@ -317,9 +324,10 @@ def limit_of_mean(text: str) -> sympy.Expr:
         scaled = symbolic(text, u * n, n).subs(sympy.Max(1, n - 1), n - 1)
         limit = _limit(scaled.rewrite([sympy.Abs, sympy.Min, sympy.Max], sympy.Piecewise), n)
         mean = sympy.simplify(sympy.integrate(limit, (u, 0, 1)))
+        found = not mean.has(sympy.Integral, sympy.AccumBounds) and mean.is_comparable
     except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"no closed form found for the limiting mean of {text!r}") from error
-    if not mean.is_comparable or mean.has(sympy.Integral, sympy.AccumBounds):
+    if not found:
         raise ValueError(f"no closed form found for the limiting mean of {text!r}")
     return mean
 
@@ -358,6 +366,7 @@ def _eventually(condition: Any, n: sympy.Symbol) -> Any:
     if sign.has(sympy.oo, -sympy.oo):  # oo * sign(v), say: only the sign matters
         sign = sign.xreplace({sympy.oo: sympy.Integer(1), -sympy.oo: sympy.Integer(-1)})
         sign = sign.replace(sympy.sign, lambda v: v)
-    if sympy.simplify(sign).is_zero is not False and not sign.free_symbols:
+    sign = sympy.simplify(sign)
+    if not sign.free_symbols and not sign.is_nonzero:
         raise NotImplementedError(f"{condition} tends to a tie")
     return condition.func(sign, 0)

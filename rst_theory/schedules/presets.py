@@ -7,7 +7,8 @@ the table stands in `paper_notes/notation.md#schedules`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from rst_theory.notation import QUANTITIES, DomainError, FloatArray
 from rst_theory.schedules import families
-from rst_theory.schedules.base import Number, Schedule, decimal, fraction, is_symbolic, sequence
+from rst_theory.schedules.base import Number, Schedule, fraction, is_symbolic, sequence
 from rst_theory.schedules.families import Constant, Cosine, FromExpression, Joined, Linear, Piecewise
 
 __all__ = ["PRESETS", "MatchedGamma", "from_dict", "matched_gamma", "parse", "preset"]
@@ -52,7 +53,7 @@ def preset(name: str, p: Number = 0.5, original: bool = False) -> Schedule:
         if original:
             raise ValueError("the original clock needs a number p")
         return _ours(name, p, _symbolic_line)
-    QUANTITIES["p"].check(p)  # type: ignore[arg-type]
+    QUANTITIES["p"].check(p)
     exact = fraction(p)
     return _original(name, exact) if original else _ours(name, exact, _line)
 
@@ -68,23 +69,20 @@ def _symbolic_line(p: Any) -> tuple[Any, Any]:
     return sympy.Max(0, 2 * p - 1), sympy.Min(1, 2 * p)
 
 
-def _ours(name: str, p: Any, line: Any) -> Schedule:
-    def plain(value: Any) -> Any:
-        return decimal(value) if isinstance(value, Fraction) else value
-
+def _ours(name: str, p: Any, line: Callable[[Any], tuple[Any, Any]]) -> Schedule:
     match name:
         case "constant":
-            return Constant(plain(p))
+            return Constant(p)
         case "piecewise1":
-            return Piecewise(0.0, 1.0, plain(p))
+            return Piecewise(0.0, 1.0, p)
         case "piecewise2":
-            return Piecewise(1.0, 0.0, plain(p))
+            return Piecewise(1.0, 0.0, p)
         case "piecewise3":
-            return Piecewise(plain(p), plain(1 - p), 0.5)
+            return Piecewise(p, 1 - p, 0.5)
         case "linear1":
-            return Linear(*map(plain, line(p)))
+            return Linear(*line(p))
         case "linear2":
-            return Linear(plain(p), plain(1 - p))
+            return Linear(p, 1 - p)
         case "cosine_up":
             return Cosine(0.0, 1.0)
         case _:
@@ -95,7 +93,7 @@ def _original(name: str, p: Fraction) -> Schedule:
     first_phase = f"{p.denominator} * t <= {p.numerator} * T"
     match name:
         case "constant":
-            return Constant(decimal(p))
+            return Constant(p)
         case "piecewise1":
             return FromExpression(f"0 if {first_phase} else 1")
         case "piecewise2":
@@ -121,23 +119,26 @@ class MatchedGamma(NamedTuple):
 
 
 def matched_gamma(
-    schedule: Schedule, T: int, degree: float | FloatArray | Schedule, max_gamma: float | None = None
+    schedule: float | FloatArray | Schedule,
+    T: int,
+    degree: float | FloatArray | Schedule,
+    max_gamma: float | None = None,
 ) -> MatchedGamma:
     """G-RST at a given degree of regularization: gamma_t = degree_t / p_t.
 
     Where p_t = 0 no coefficient can help: the step is SGD, gamma_t = 0 and the degree attained is 0.
 
     Args:
-        schedule: p(t).
+        schedule: p(t): a schedule, an array (T,), or a number.
         T: the number of steps.
-        degree: the degree asked for: a number, an array (T,), or a schedule.
+        degree: the degree asked for, likewise.
         max_gamma: cap on the coefficients, for schedules that come near 0; the degree attained then
             falls short, and the result says by how much.
 
     Raises:
         DomainError: a coefficient beyond the floating range, named with its t, where max_gamma is None.
     """
-    p = schedule.probabilities(T)
+    p = sequence(schedule, T, QUANTITIES["p"])
     wanted = sequence(degree, T, QUANTITIES["degree"])
     with np.errstate(over="ignore"):
         gamma = np.divide(wanted, p, out=np.zeros_like(p), where=p > 0)
@@ -157,7 +158,7 @@ def from_dict(plain: Mapping[str, Any]) -> Schedule:
     Raises:
         ValueError: an unknown family, or fields that are not exactly those of the family.
     """
-    if not isinstance(plain, Mapping) or plain.get("family") not in FAMILIES:
+    if not isinstance(plain, Mapping) or plain.get("family") not in list(FAMILIES):
         raise ValueError(f"a schedule's dict names its family, one of {', '.join(FAMILIES)}; got {plain!r}")
     family = FAMILIES[plain["family"]]
     arguments = {key: value for key, value in plain.items() if key != "family"}
@@ -173,12 +174,21 @@ def from_dict(plain: Mapping[str, Any]) -> Schedule:
     return family(**{key: _number(value) for key, value in arguments.items()})
 
 
-def _number(value: Any) -> Any:
-    return Fraction(value) if isinstance(value, str) else value
-
-
+_NUMBER = re.compile(r"\d+(\.\d*)?([eE][+-]?\d{1,3})?|\.\d+([eE][+-]?\d{1,3})?|\d+/0*[1-9]\d*", re.ASCII)
 _SPECIFICATION = re.compile(r"(?P<name>\w+)(?::(?P<arguments>.*))?", re.DOTALL)
-_NUMBER = re.compile(r"\d+(\.\d*)?([eE][+-]?\d{1,3})?|\.\d+([eE][+-]?\d{1,3})?|\d+/\d+")
+
+
+def _number(value: Any) -> Any:
+    """Text as the rational that it prints as; anything else as it is.
+
+    Raises:
+        ValueError: the text is not a number >= 0 in the floating range.
+    """
+    if not isinstance(value, str):
+        return value
+    if not _NUMBER.fullmatch(value) or (number := Fraction(value)) > sys.float_info.max:
+        raise ValueError(f"{value!r} is not a number such as 0.3, 1e-3 or 1/3")
+    return number
 
 
 def parse(text: str) -> Schedule:
@@ -190,9 +200,10 @@ def parse(text: str) -> Schedule:
     Raises:
         ValueError: what is not understood, and what would be.
     """
+    text = text.strip()
     if _NUMBER.fullmatch(text):
-        return Constant(_parsed_number(text))
-    match = _SPECIFICATION.fullmatch(text.strip())
+        return Constant(_number(text))
+    match = _SPECIFICATION.fullmatch(text)
     name, arguments = (match["name"].lower(), match["arguments"]) if match else ("", None)
     if name == "formula":
         return FromExpression(arguments or "")
@@ -205,7 +216,7 @@ def parse(text: str) -> Schedule:
         raise ValueError(f"unknown schedule {text!r}; known: {known}; for example linear1:p=0.3")
     family = families_by_name[name]
     if family is families.Tabulated and not named:
-        return families.Tabulated(tuple(map(float, positional)))
+        return families.Tabulated(tuple(positional))
     fields = list(family.__dataclass_fields__)
     values = {**dict(zip(fields, positional, strict=False)), **named}
     if (
@@ -214,7 +225,9 @@ def parse(text: str) -> Schedule:
         or len(values) != len(positional) + len(named)
     ):
         raise ValueError(f"{name} takes {', '.join(fields)}; got {text!r}")
-    if family is families.Periodic and float(values["every"]).is_integer():
+    if family is families.Periodic:
+        if values["every"].denominator != 1:
+            raise ValueError(f"periodic takes an integer; got {text!r}")
         values["every"] = int(values["every"])
     return family(**values)
 
@@ -222,16 +235,12 @@ def parse(text: str) -> Schedule:
 def _arguments(text: str | None, whole: str) -> tuple[list[Any], dict[str, Any]]:
     positional: list[Any] = []
     named: dict[str, Any] = {}
-    for word in (text or "").split(",") if text else ():
-        key, equals, value = word.rpartition("=")
-        if not _NUMBER.fullmatch(value.strip()) or key.strip() in named or (named and not equals):
-            raise ValueError(f"{word!r} in {whole!r} is not a number or name=number")
+    for word in text.split(",") if text else ():
+        key, equals, value = (part.strip() for part in word.rpartition("="))
+        if key in named or (named and not equals):
+            raise ValueError(f"{word!r} in {whole!r} is not name=number, with each name once, at the end")
         if equals:
-            named[key.strip()] = _parsed_number(value)
+            named[key] = _number(value)
         else:
-            positional.append(_parsed_number(value))
+            positional.append(_number(value))
     return positional, named
-
-
-def _parsed_number(text: str) -> float | Fraction:
-    return decimal(Fraction(text.strip()))

@@ -1,0 +1,36 @@
+# `make report` sets up and runs the main job (QUICK=1 for a first look); `make test` sets up and tests.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: report test check bench gpu clean
+
+report: $(STAMP)
+	$(BIN)/python -m experiments
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_house.py
+
+bench: $(STAMP)
+	$(BIN)/python -m experiments.benchmarks
+
+gpu: $(STAMP)
+	$(BIN)/python -m experiments.gpu
+
+# torch is pinned by the constraints to a build that needs no GPU; the file is written last, so that an
+# interrupted installation is begun again.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) report runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

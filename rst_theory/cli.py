@@ -1,0 +1,353 @@
+"""The command line: argument parsing and printing, nothing else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+
+import typer
+
+from rst_theory import schedules
+from rst_theory.notation import Ascent, DomainError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from rst_theory.problems import Problem
+    from rst_theory.schedules import Schedule
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="rst-theory",
+    help="Theory, simulation and training with Randomized Sharpness-Aware Training (arXiv 2203.09962).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+SCHEDULE_HELP = (
+    "0.5, a preset such as linear1:p=0.3, a family such as cosine:0,1, or formula:0.5+0.5*cos(pi*t/T)"
+)
+DEFAULT_SCHEDULES = [
+    "constant:p=0.5",
+    "piecewise1:p=0.7",
+    "linear1:p=0.3",
+    "linear2:p=0.2",
+    "cosine_up",
+    "periodic:4",
+]
+
+Schedules = Annotated[list[str] | None, typer.Argument(metavar="[SCHEDULE]...", help=SCHEDULE_HELP)]
+Steps = Annotated[int, typer.Option(help="T, the number of steps.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Eta = Annotated[str, typer.Option(help="Step size: a number or a schedule.")]
+Rho = Annotated[str, typer.Option(help="Radius: a number or a schedule.")]
+Gamma = Annotated[str, typer.Option(help="Mixing coefficient: a number or a schedule.")]
+ProblemName = Annotated[str, typer.Option("--problem", help="quadratic, logistic, rippled, …")]
+AscentKind = Annotated[str, typer.Option("--ascent", help="normalized or unnormalized.")]
+Seed = Annotated[int, typer.Option(help="Of the repetition.")]
+Results = Annotated[Path, typer.Option(help="The folder that holds the tables.")]
+
+_FILE_WIDTH = 160
+"""Columns of a table that goes into a file or a pipe."""
+
+REFUSALS = (ValueError, TypeError, ArithmeticError, OSError, ImportError)
+"""What a bad argument or a bad file raises, as opposed to a defect of the program."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 on success, 2 for bad arguments or files, 130 after an interrupt."""
+    try:
+        status = app(args=arguments, standalone_mode=False)
+    except typer.Exit as done:
+        return int(done.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return 130
+    except REFUSALS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        # Typer's own refusals (an unknown option, a missing argument) know how to show themselves.
+        if not hasattr(error, "show"):
+            raise
+        error.show()
+        return int(getattr(error, "exit_code", 2))
+    return status if isinstance(status, int) else 0
+
+
+@app.command()
+def cost(
+    schedule: Schedules = None, steps: Steps = 1000, kind: str = "independent", as_json: AsJson = False
+) -> None:
+    """The law of the extra propagation pairs of each schedule."""
+    from rst_theory.cost import CostLaw, closed_form
+
+    def row(text: str, parsed: Schedule) -> dict[str, Any]:
+        law = CostLaw(parsed, steps, kind=kind)  # type: ignore[arg-type]
+        low, high = law.interval(0.99)
+        table = isinstance(parsed, schedules.Tabulated)
+        return {
+            "schedule": text,
+            "formula": str(closed_form(parsed, steps if table else None).mean),
+            "mean": law.mean,
+            "sd": law.standard_deviation,
+            "99 % low": low,
+            "99 % high": high,
+            "pairs vs SGD": law.pairs_relative_to_sgd,
+            "pairs vs SAM": law.pairs_relative_to_sam,
+        }
+
+    title = f"Extra propagation pairs in {steps} steps, {kind} trials"
+    _show(title, [row(text, parsed) for text, parsed in _schedules(schedule)], as_json)
+
+
+@app.command()
+def bounds(
+    schedule: Schedules = None,
+    problem: ProblemName = "quadratic",
+    steps: Steps = 1000,
+    eta: Eta = "0.2",
+    rho: Rho = "0.2",
+    gamma: Gamma = "1",
+    ascent: AscentKind = "normalized",
+    as_json: AsJson = False,
+) -> None:
+    """The bounds on the average squared gradient that hold for each run, or why none does."""
+    from rst_theory.bounds import ALL, Bound
+
+    objective = _problem(problem)
+    gap = float(objective.gap(objective.start))
+
+    def row(text: str, parsed: Schedule, bound: Bound) -> dict[str, Any]:
+        value, note = None, ""
+        if not bound.applies_to(objective):
+            missing = {a for a in bound.assumptions if not a.of_the_run} - objective.assumptions
+            note = f"assumes {', '.join(sorted(a.name for a in missing))}"
+        else:
+            try:
+                value = bound.evaluate(
+                    schedule=parsed,
+                    steps=steps,
+                    eta=schedules.parse(eta),
+                    rho=schedules.parse(rho),
+                    gamma=schedules.parse(gamma),
+                    constants=objective.constants,
+                    gap=gap,
+                )
+            except DomainError as error:
+                note = str(error)
+        return {"schedule": text, "bound": bound.name, "value": value, "why not": note}
+
+    kind = _ascent(ascent)
+    spoken = [bound for bound in ALL.values() if isinstance(bound, Bound) and bound.ascent == kind]
+    rows: list[dict[str, Any]] = []
+    for text, parsed in _schedules(schedule):
+        found = [row(text, parsed, bound) for bound in spoken]
+        rows += [r for r in found if r["value"] is not None] or found
+    _show(f"Bounds on {objective!r}, {steps} steps, eta {eta}, rho {rho}, gamma {gamma}", rows, as_json)
+
+
+@app.command()
+def simulate(
+    schedule: Schedules = None,
+    problem: ProblemName = "quadratic",
+    steps: Steps = 1000,
+    eta: Eta = "0.2",
+    rho: Rho = "0.2",
+    gamma: Gamma = "1",
+    ascent: AscentKind = "normalized",
+    replicas: Annotated[int, typer.Option(help="Independent runs.")] = 256,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Monte Carlo of each schedule, beside the smallest bound that applies."""
+    from rst_theory.bounds import best
+    from rst_theory.simulation import simulate as run
+
+    objective = _problem(problem)
+    gap = float(objective.gap(objective.start))
+    etas, rhos, gammas = map(schedules.parse, (eta, rho, gamma))
+    kind = _ascent(ascent)
+    rows = []
+    with _progress() as progress:
+        for text, parsed in _schedules(schedule):
+            task = progress.add_task(text, total=1.0)
+            smallest = best(
+                objective,
+                schedule=parsed,
+                steps=steps,
+                eta=etas,
+                rho=rhos,
+                gamma=gammas,
+                gap=gap,
+                ascent=kind,
+            )
+            trajectories = run(
+                objective,
+                parsed,
+                steps=steps,
+                eta=etas,
+                rho=rhos,
+                gamma=gammas,
+                ascent=kind,
+                replicas=replicas,
+                seed=seed,
+                progress=partial(_tell, progress, task),
+            )
+            measured = trajectories.weighted(smallest.bound)
+            low, high = measured.interval(0.99)
+            rows.append(
+                {
+                    "schedule": text,
+                    "measured": measured.mean,
+                    "99 % low": low,
+                    "99 % high": high,
+                    "bound": smallest.value,
+                    "bound/measured": smallest.value / measured.mean if measured.mean > 0 else None,
+                    "from": smallest.bound.name,
+                    "final gap": trajectories.final_gap.mean,
+                    "pairs a step": 1 + float(trajectories.extra_pairs.mean()) / steps,
+                }
+            )
+    _show(f"{replicas} runs on {objective!r}, eta {eta}, rho {rho}, gamma {gamma}", rows, as_json)
+
+
+@app.command()
+def train(
+    schedule: Annotated[str, typer.Option(help=SCHEDULE_HELP)] = "0.5",
+    gamma: Gamma = "1",
+    rho: Rho = "0.1",
+    model: Annotated[str, typer.Option(help="cnn or mlp.")] = "cnn",
+    data: Annotated[str, typer.Option(help="digits.")] = "digits",
+    epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 40,
+    label_noise: Annotated[float, typer.Option(help="Fraction of training labels redrawn.")] = 0.3,
+    seed: Seed = 0,
+    folder: Annotated[
+        Path | None, typer.Option(help="Keeps checkpoint and record; the same command resumes.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network; its exact cost is told before it starts."""
+    from rst_theory import training
+
+    config = training.TrainConfig(
+        schedules.parse(schedule),
+        gamma=schedules.parse(gamma),
+        rho=schedules.parse(rho),
+        model=model,
+        data=data,
+        epochs=epochs,
+        label_noise=label_noise,
+        seed=seed,
+    )
+    coins = config.coins()
+    plan = f"{config.steps} steps, {config.steps + coins.extra_pairs} propagation pairs planned"
+    print(plan, file=sys.stderr)
+    with _progress() as progress:
+        task = progress.add_task("training", total=config.steps)
+        record = training.train(config, folder, progress=lambda done, _: _tell(progress, task, done))
+    if as_json:
+        print(json.dumps(record.to_dict(), indent=1))
+        return
+    row = {
+        "schedule": schedule,
+        "test accuracy": record.final_test_accuracy,
+        "train loss": record.train_loss[-1],
+        "pairs": record.pairs,
+        "pairs a step": record.pairs_per_step,
+        "seconds": record.wall_seconds,
+        "weights": record.weights_sha256[:12],
+    }
+    _show(f"{model} on {data}, {epochs} epochs, seed {seed}", [row], as_json=False)
+
+
+@app.command()
+def figures(
+    results: Results = Path("experiments/results"),
+    output: Annotated[Path, typer.Option(help="Where PNG and SVG go.")] = Path("figures"),
+    as_json: AsJson = False,
+) -> None:
+    """Draw every figure that the tables of a results folder allow."""
+    from rst_theory.plots import draw_all
+
+    paths = draw_all(results, output)
+    _show(f"Figures from {results}", [{"figure": str(path)} for path in paths], as_json)
+
+
+@app.command()
+def report(
+    results: Results = Path("experiments/results"),
+    output: Annotated[Path, typer.Option(help="The page.")] = Path("report/index.html"),
+    as_json: AsJson = False,
+) -> None:
+    """Render a results folder as one self-contained page."""
+    from rst_theory.report import render
+
+    _show("Report", [{"page": str(render(results, output))}], as_json)
+
+
+def _schedules(texts: list[str] | None) -> list[tuple[str, Schedule]]:
+    return [(text, schedules.parse(text)) for text in texts or DEFAULT_SCHEDULES]
+
+
+def _problem(name: str) -> Problem:
+    from rst_theory.problems import BY_NAME
+
+    makers: Mapping[str, Callable[[], Problem]] = BY_NAME
+    _one_of("problem", name, tuple(makers))
+    return makers[name]()
+
+
+def _one_of(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+def _ascent(value: str) -> Ascent:
+    _one_of("ascent", value, get_args(Ascent))
+    return cast("Ascent", value)
+
+
+def _tell(progress: Progress, task: TaskID, done: float) -> None:
+    progress.update(task, completed=done)
+
+
+def _progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
+
+
+def _show(title: str, rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """Rows as JSON, or as a table with numbers to the right at four significant digits."""
+    if as_json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    for column in rows[0] if rows else ():
+        number = any(isinstance(row[column], int | float) for row in rows)
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        cells = (f"{v:.4g}" if isinstance(v, float) else "–" if v is None else str(v) for v in row.values())
+        table.add_row(*map(Text, cells))
+    console = Console()
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Figures from saved tables and result objects; each is a Matplotlib figure that belongs to no window.
+
+Every `plot_*` takes the rows of one table of a results folder, or rows made from result objects by
+`cost_row` and `curve_row`, and a width in inches: `SINGLE` or `DOUBLE` columns of a printed page.
+"""
+
+from rst_theory.plots.accuracy import plot_accuracy
+from rst_theory.plots.bounds import plot_bounds
+from rst_theory.plots.convergence import plot_convergence
+from rst_theory.plots.cost import plot_cost
+from rst_theory.plots.gallery import FIGURES, draw_all, encoded, figures
+from rst_theory.plots.pairs import plot_pairs
+from rst_theory.plots.rows import cost_row, curve_row
+from rst_theory.plots.schedules import plot_schedules
+from rst_theory.plots.style import DOUBLE, SINGLE
+from rst_theory.plots.tables import Results, ResultsError, Row
+from rst_theory.plots.training import plot_training
+
+__all__ = [
+    "DOUBLE",
+    "FIGURES",
+    "SINGLE",
+    "Results",
+    "ResultsError",
+    "Row",
+    "cost_row",
+    "curve_row",
+    "draw_all",
+    "encoded",
+    "figures",
+    "plot_accuracy",
+    "plot_bounds",
+    "plot_convergence",
+    "plot_cost",
+    "plot_pairs",
+    "plot_schedules",
+    "plot_training",
+]

@@ -1,0 +1,90 @@
+"""All figures of a results folder, by their keys, and as files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rst_theory.files import write_atomically
+from rst_theory.plots import style
+from rst_theory.plots.accuracy import plot_accuracy
+from rst_theory.plots.bounds import plot_bounds
+from rst_theory.plots.convergence import plot_convergence
+from rst_theory.plots.cost import plot_cost
+from rst_theory.plots.pairs import plot_pairs
+from rst_theory.plots.schedules import plot_schedules
+from rst_theory.plots.tables import Results
+from rst_theory.plots.training import plot_training
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["FIGURES", "draw_all", "encoded", "figures"]
+
+FIGURES: dict[str, tuple[str, Callable[..., Figure]]] = {
+    "schedules": ("cost", plot_schedules),
+    "cost": ("cost", plot_cost),
+    "bounds": ("bounds", plot_bounds),
+    "convergence": ("curves", plot_convergence),
+    "accuracy": ("digits_summary", plot_accuracy),
+    "training": ("digits_history", plot_training),
+    "pairs": ("digits_runs", plot_pairs),
+}
+"""The results file that each figure is drawn from, and the function that draws it."""
+
+
+def figures(results: Path | Results, width: float = style.DOUBLE) -> dict[str, Figure]:
+    """Every figure whose results are there, by its key in `FIGURES`.
+
+    Args:
+        results: a results folder, or what was read from one.
+        width: of the figures, in inches.
+
+    Raises:
+        NotADirectoryError: there is no such folder.
+        ResultsError: a file is malformed; the message names the file, the row and the field.
+    """
+    found = results if isinstance(results, Results) else Results.read(Path(results))
+    rows = {key: getattr(found, source) for key, (source, _) in FIGURES.items()}
+    return {key: FIGURES[key][1](rows[key], width=width) for key in FIGURES if rows[key] is not None}
+
+
+def draw_all(results: Path, folder: Path) -> list[Path]:
+    """Draw every figure whose results are there into `folder`, as PNG at 200 dpi and as SVG.
+
+    The files are named by the figures' keys and appear whole or not at all; the same results give the
+    same bytes under the same version of Matplotlib. Nothing is written unless everything can be drawn.
+
+    Args:
+        results: a results folder.
+        folder: is made where it does not exist.
+
+    Returns:
+        The files written.
+
+    Raises:
+        NotADirectoryError: there is no such results folder.
+        ResultsError: a file is malformed; the message names the file, the row and the field.
+    """
+    contents = {
+        Path(folder) / f"{key}.{ending}": encoded(figure, ending)
+        for key, figure in figures(results).items()
+        for ending in ("png", "svg")
+    }
+    for path, content in contents.items():
+        write_atomically(path, content)
+    return list(contents)
+
+
+@style.styled
+def encoded(figure: Figure, ending: Literal["png", "svg"]) -> bytes:
+    """A figure as the bytes of a PNG or SVG file, without dates or versions in them."""
+    nothing: dict[str, Any] = {
+        "png": {"Software": None},
+        "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+    }[ending]
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=ending, metadata=nothing)
+    return buffer.getvalue()

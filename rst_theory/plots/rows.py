@@ -1,0 +1,57 @@
+"""Rows for the plots made from result objects, for whoever has those at hand instead of saved tables."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rst_theory.cost import CostLaw
+from rst_theory.plots.tables import Row
+from rst_theory.simulation import Trajectories
+
+__all__ = ["cost_row", "curve_row"]
+
+_POINTS = 101
+
+
+def cost_row(law: CostLaw, name: str | None = None) -> Row:
+    """What `plot_cost` and `plot_schedules` need of one law; the interval is at 99 %.
+
+    Args:
+        law: of the extra pairs of a run.
+        name: of its schedule; by default the way it prints.
+    """
+    low, high = law.interval(0.99)
+    steps = np.linspace(0, law.T - 1, _POINTS).astype(int)
+    return {
+        "name": repr(law.schedule) if name is None else name,
+        "steps": law.T,
+        "share": law.mean / law.T,
+        "low": low,
+        "high": high,
+        "values": law.probabilities[steps].tolist(),
+    }
+
+
+def curve_row(run: Trajectories, problem: str, schedule: str, points: int = 60) -> Row:
+    """What `plot_convergence` needs of one simulation: mean and 99 % band, at steps even in log t.
+
+    Args:
+        run: a simulation of at least two replicas.
+        problem: the panel that the curve belongs to.
+        schedule: the name of the curve.
+        points: the most steps to keep.
+    """
+    from scipy import special
+
+    moments = run.squared_gradient_norm
+    t = np.unique(np.geomspace(1, moments.mean.size, points).astype(int)) - 1
+    mean = moments.mean[t]
+    half = special.ndtri(0.995) * moments.standard_error[t]
+    return {
+        "problem": problem,
+        "schedule": schedule,
+        "t": t.tolist(),
+        "mean": mean.tolist(),
+        "low": np.maximum(mean - half, 0).tolist(),
+        "high": (mean + half).tolist(),
+    }

@@ -1,0 +1,320 @@
+"""The results folder as checked data: what each file holds, and the errors that name what is wrong.
+
+A table is a list of rows, as `rst_theory.files` keeps it. `SCHEMA` says which fields a row of each file
+has; columns beyond those are left alone. `Results.read` reads a folder; a file that is not there yet is
+None, a file that is wrong is an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rst_theory.files import read_json, read_table
+
+__all__ = ["SCHEMA", "Field", "Results", "ResultsError", "Row", "checked"]
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+class ResultsError(ValueError):
+    """A results file, or rows given to a plot, that are not what they should be."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """What one field of a row may hold.
+
+    Attributes:
+        kind: "text", "number", "integer", "flag", "parameter" (a number or a text), "numbers" (a list),
+            "timings" (an object of numbers) or "names" (an object of texts).
+        least: the least number allowed.
+        most: the largest number allowed.
+        choices: the only texts allowed, where not empty.
+        optional: whether null is allowed.
+    """
+
+    kind: str
+    least: float = -math.inf
+    most: float = math.inf
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+
+    def problem(self, value: object) -> str | None:
+        """What is wrong with a value, as "must be …", or None."""
+        if value is None:
+            return None if self.optional else f"must be {self._wanted}, not null"
+        right = _KINDS[self.kind](value)
+        if right and self.kind in ("number", "integer"):
+            right = self._within(value)
+        elif right and self.kind == "numbers":
+            right = all(map(self._within, value))  # type: ignore[call-overload]
+        elif right and self.choices:
+            right = value in self.choices
+        return None if right else f"must be {self._wanted}; got {value!r:.80}"
+
+    def _within(self, value: Any) -> bool:
+        return bool(self.least <= value <= self.most)
+
+    @property
+    def _wanted(self) -> str:
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        wanted = _WORDS[self.kind]
+        if self.least > -math.inf and self.most < math.inf:
+            return f"{wanted} in [{self.least:g}, {self.most:g}]"
+        if self.least > -math.inf:
+            return f"{wanted} >= {self.least:g}"
+        return wanted
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    "text": lambda value: isinstance(value, str),
+    "number": _is_number,
+    "integer": lambda value: _is_number(value) and value == int(value),
+    "flag": lambda value: isinstance(value, bool),
+    "numbers": lambda value: isinstance(value, list | tuple) and bool(value) and all(map(_is_number, value)),
+    "timings": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+    "names": lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
+    "parameter": lambda value: isinstance(value, str) or _is_number(value),
+}
+_WORDS = {
+    "text": "a text",
+    "number": "a finite number",
+    "integer": "an integer",
+    "flag": "true or false",
+    "numbers": "a list of finite numbers",
+    "timings": "an object of finite numbers",
+    "names": "an object of texts",
+    "parameter": "a number or a text",
+}
+
+_TEXT, _NUMBER = Field("text"), Field("number")
+_NOTE = Field("text", optional=True)
+_COUNT = Field("integer", least=0)
+_MANY = Field("integer", least=1)
+_SIZE = Field("number", least=0)
+_POSITIVE = Field("number", least=5e-324)
+_PARAMETER = Field("parameter")
+_SHARE = Field("number", least=0, most=1)
+_METHOD = {"method": _TEXT, "p": _SHARE, "gamma": _SIZE}
+
+SCHEMA: dict[str, dict[str, Field]] = {
+    "cost": {
+        "name": _TEXT,
+        "group": _TEXT,
+        "schedule": _TEXT,
+        "steps": _MANY,
+        "formula": _TEXT,
+        "mean_formula": _TEXT,
+        "limit": _NOTE,
+        "mean": _SIZE,
+        "standard_deviation": _SIZE,
+        "low": _COUNT,
+        "high": _COUNT,
+        "share": _SHARE,
+        "pairs_vs_sgd": _SIZE,
+        "pairs_vs_sam": _SIZE,
+        "systematic_low": _COUNT,
+        "systematic_high": _COUNT,
+        "values": Field("numbers", least=0, most=1),
+    },
+    "bounds": {
+        "problem": _TEXT,
+        "schedule": _TEXT,
+        "mean_p": _SHARE,
+        "steps": _MANY,
+        "eta": _PARAMETER,
+        "rho": _PARAMETER,
+        "gamma": _PARAMETER,
+        "replicas": _MANY,
+        "measured": _POSITIVE,
+        "standard_error": _SIZE,
+        "low": _NUMBER,
+        "high": _NUMBER,
+        "bound": _POSITIVE,
+        "ratio": _POSITIVE,
+        "expected_pairs": _SIZE,
+    },
+    "curves": {
+        "problem": _TEXT,
+        "schedule": _TEXT,
+        "t": Field("numbers", least=0),
+        "mean": Field("numbers", least=0),
+        "low": Field("numbers"),
+        "high": Field("numbers"),
+    },
+    "digits_runs": {
+        **_METHOD,
+        "seed": _COUNT,
+        "accuracy": _SHARE,
+        "pairs": _COUNT,
+        "planned_pairs": _COUNT,
+        "expected_pairs": _SIZE,
+        "expected_low": _COUNT,
+        "expected_high": _COUNT,
+        "steps": _MANY,
+        "seconds": _SIZE,
+        "seconds_vs_sgd": _SIZE,
+    },
+    "digits_summary": {
+        **_METHOD,
+        "runs": _MANY,
+        "accuracy": _SHARE,
+        "accuracy_low": _NUMBER,
+        "accuracy_high": _NUMBER,
+        "pairs_per_step": _SIZE,
+        "expected_pairs_per_step": _SIZE,
+        "seconds_vs_sgd": _SIZE,
+        "seconds_low": _SIZE,
+        "seconds_high": _SIZE,
+        **{f"versus_{other}{end}": _NUMBER for other in ("sgd", "sam") for end in ("", "_low", "_high")},
+    },
+    "digits_history": {
+        "method": _TEXT,
+        "epoch": _COUNT,
+        "accuracy": _SHARE,
+        "low": _NUMBER,
+        "high": _NUMBER,
+    },
+    "claims": {
+        "id": _TEXT,
+        "statement": _TEXT,
+        "verdict": Field("text", choices=("verified", "supported", "refuted", "open")),
+        "number": _NOTE,
+        "evidence": _NOTE,
+        "figure": _NOTE,
+        "source": _NOTE,
+    },
+    "provenance": {
+        "version": _TEXT,
+        "revision": _NOTE,
+        "quick": Field("flag"),
+        "created": _TEXT,
+        "seconds": Field("timings"),
+        "python": _TEXT,
+        "packages": Field("names"),
+        "command": _TEXT,
+    },
+}
+"""The fields of each file of a results folder, by the file's name without its ending."""
+
+_ORDERED = {
+    "cost": [("low", "high"), ("systematic_low", "systematic_high")],
+    "bounds": [("low", "high")],
+    "digits_runs": [("expected_low", "expected_high")],
+    "digits_summary": [
+        (f"{name}_low", f"{name}_high") for name in ("accuracy", "seconds", "versus_sgd", "versus_sam")
+    ],
+    "digits_history": [("low", "high")],
+}
+_LISTS = ("cost", "bounds", "curves", "digits_runs", "digits_summary", "digits_history", "claims")
+_TABLES = ("cost", "bounds", "digits_runs", "digits_summary", "digits_history")
+
+
+def checked(name: str, rows: Iterable[Row], only: Sequence[str] = (), where: str = "") -> list[Row]:
+    """The rows of one file, or rows like them, after a look at every field.
+
+    Args:
+        name: a key of `SCHEMA`.
+        rows: mappings from field to value.
+        only: the fields to ask for; by default all of `SCHEMA[name]`.
+        where: what an error calls the place; by default the name.
+
+    Raises:
+        ResultsError: no rows, a row without a field, or a value that the field does not allow.
+    """
+    place = where or name
+    table = list(rows)
+    if not table:
+        raise ResultsError(f"{place}: no rows")
+    for i, row in enumerate(table, start=1):
+        _check_row(name, row, only, f"{place}, row {i}")
+    return table
+
+
+def _check_row(name: str, row: object, only: Sequence[str], place: str) -> None:
+    if not isinstance(row, Mapping):
+        raise ResultsError(f"{place} must be an object; got {row!r:.80}")
+    for key, field in SCHEMA[name].items():
+        if only and key not in only:
+            continue
+        if key not in row:
+            raise ResultsError(f"{place}: field {key!r} is missing")
+        problem = field.problem(row[key])
+        if problem:
+            raise ResultsError(f"{place}: field {key!r} {problem}")
+    for low, high in _ORDERED.get(name, ()):
+        if (not only or {low, high} <= set(only)) and row[low] > row[high]:
+            raise ResultsError(f"{place}: field {low!r} = {row[low]!r} exceeds {high!r} = {row[high]!r}")
+    if name == "curves":
+        for key in ("mean", "low", "high"):
+            if len(row[key]) != len(row["t"]):
+                raise ResultsError(
+                    f"{place}: field {key!r} has {len(row[key])} numbers where t has {len(row['t'])}"
+                )
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder; None for a file that is not there yet.
+
+    Attributes:
+        cost: a row per schedule: its law of the extra pairs.
+        bounds: a row per problem and schedule: the bound beside the measured value.
+        curves: the squared gradient norm along the run, per problem and schedule.
+        digits_runs: a row per training run.
+        digits_summary: a row per method.
+        digits_history: a row per method and epoch.
+        claims: the verdicts.
+        provenance: how the results were made.
+    """
+
+    cost: list[Row] | None = None
+    bounds: list[Row] | None = None
+    curves: list[Row] | None = None
+    digits_runs: list[Row] | None = None
+    digits_summary: list[Row] | None = None
+    digits_history: list[Row] | None = None
+    claims: list[Row] | None = None
+    provenance: Row | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> Results:
+        """The results in a folder.
+
+        Raises:
+            NotADirectoryError: there is no such folder.
+            ResultsError: a file is malformed; the message names the file, the row and the field.
+        """
+        if not folder.is_dir():
+            raise NotADirectoryError(f"no results folder at {folder}")
+        return cls(**{field.name: _read(folder / f"{field.name}.json") for field in fields(cls)})
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of the files that are not there."""
+        return tuple(field.name for field in fields(self) if getattr(self, field.name) is None)
+
+
+def _read(path: Path) -> Any:
+    name = path.stem
+    try:
+        content = read_table(path) if name in _TABLES else read_json(path)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ResultsError(str(error)) from error
+    if name not in _LISTS:
+        _check_row(name, content, (), path.name)
+        return content
+    if not isinstance(content, list):
+        raise ResultsError(f"{path.name} must be a list; got {content!r:.80}")
+    return checked(name, content, where=path.name)

@@ -1,0 +1,116 @@
+"""The commands, as a user types them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import NUMERIC
+
+import rst_theory as rst
+from rst_theory.cli import main
+
+
+def run(capsys, *arguments):
+    status = main(arguments)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def as_json(capsys, *arguments):
+    status, out, err = run(capsys, *arguments, "--json")
+    assert status == 0, err
+    return json.loads(out)
+
+
+def test_cost(capsys):
+    rows = as_json(capsys, "cost", "linear1:p=0.3", "periodic:3", "--steps", "10")
+    assert rows[0]["mean"] == pytest.approx(3.0, rel=NUMERIC)
+    assert rows[1]["mean"] == 4.0
+    assert rows[1]["99 % low"] == rows[1]["99 % high"] == 4
+    assert rows[0]["pairs vs SGD"] == pytest.approx(1.3, rel=NUMERIC)
+    assert rows[0]["pairs vs SAM"] == pytest.approx(0.65, rel=NUMERIC)
+
+
+def test_cost_of_systematic_trials(capsys):
+    row = as_json(capsys, "cost", "0.25", "--steps", "10", "--kind", "systematic")[0]
+    assert (row["99 % low"], row["99 % high"]) == (2, 3)
+
+
+def test_bounds(capsys):
+    rows = as_json(capsys, "bounds", "0", "0.5", "--steps", "10", "--eta", "0.1")
+    assert {row["bound"] for row in rows if row["schedule"] == "0"} == {"nonconvex_average", "sgd_average"}
+    assert all(row["value"] > 0 for row in rows)
+
+
+def test_bounds_say_why_none_holds(capsys):
+    rows = as_json(capsys, "bounds", "0.5", "--eta", "3")
+    assert rows[0]["value"] is None
+    assert "eta_t < 2/L" in rows[0]["why not"]
+
+
+def test_simulate(capsys):
+    row = as_json(capsys, "simulate", "0.5", "--steps", "20", "--replicas", "8", "--problem", "rippled")[0]
+    assert row["99 % low"] <= row["measured"] <= row["99 % high"]
+    assert row["from"] == "nonconvex_average"
+    assert 1 <= row["pairs a step"] <= 2
+
+
+def test_train_and_resume(capsys, tmp_path):
+    words = ("train", "--epochs", "1", "--model", "mlp", "--schedule", "0.5", "--folder", str(tmp_path))
+    record = as_json(capsys, *words)
+    assert record["pairs"] == record["predicted_pairs"]
+    assert as_json(capsys, *words)["weights_sha256"] == record["weights_sha256"]
+
+
+def test_tables_are_for_people(capsys):
+    status, out, _ = run(capsys, "cost", "0.5", "--steps", "10")
+    assert status == 0
+    assert "Extra propagation pairs in 10 steps" in out
+    assert "T/2" in out
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("cost", "nonsense:1"), "unknown schedule"),
+        (("cost", "formula:system(1)"), "unknown function"),
+        (("cost", "1.5"), r"probability p in [0, 1]; got 1.5 at t = 0"),
+        (("cost", "--kind", "some"), "kind must be"),
+        (("bounds", "--problem", "hard"), "problem must be one of"),
+        (("bounds", "--ascent", "up"), "ascent must be one of"),
+        (("simulate", "0.5", "--eta", "3"), "eta_t < 2/L"),
+        (("simulate", "0.5", "--replicas", "0"), "replicas"),
+        (("train", "--model", "huge"), "model must be one of"),
+        (("train", "--label-noise", "2"), "label_noise"),
+        (("figures", "--results", "no/such/folder"), "no/such/folder"),
+        (("report", "--results", "no/such/folder"), "no/such/folder"),
+        (("cost", "--steps", "0"), "T"),
+    ],
+)
+def test_bad_arguments_end_with_status_2_and_one_clear_line(capsys, words, message):
+    status, out, err = run(capsys, *words)
+    assert status == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
+
+
+def test_unknown_options_are_refused(capsys):
+    status, _, err = run(capsys, "cost", "--bogus")
+    assert status == 2
+    assert "--bogus" in err
+
+
+@pytest.mark.parametrize("command", ["cost", "bounds", "simulate", "train", "figures", "report"])
+def test_every_command_explains_itself(capsys, command):
+    status, out, _ = run(capsys, command, "--help")
+    assert status == 0
+    assert "--json" in out
+
+
+def test_the_default_schedules_are_valid():
+    from rst_theory.cli import DEFAULT_SCHEDULES
+
+    for text in DEFAULT_SCHEDULES:
+        rst.schedules.parse(text).probabilities(10)
