@@ -91,31 +91,30 @@ def _convergence(bounds: list[Row]) -> Verdict:
     evidence = (
         f"The master bound, proved in this project, lies above the measured average squared gradient in "
         f"{len(bounds) - len(violations)} of {len(bounds)} cases; bound over measured value from "
-        f"{min(ratios):.3g} to {max(ratios):.3g}. For constant radii it keeps a floor of (q L rho)^2 as "
+        f"{min(ratios):.4f} to {max(ratios):.2f}. For constant radii it keeps a floor of (q L rho)^2 as "
         "the step size falls; with step sizes and radii of order 1/sqrt(t) it falls as log T/sqrt T. The "
         "theorem of the paper itself was not at hand."
     )
-    return (
-        ("refuted" if violations else "verified"),
-        f"{len(violations)} violations in {len(bounds)}",
-        evidence,
-    )
+    verdict = "refuted" if violations else "verified"
+    return verdict, f"{len(violations)} violations in {len(bounds)}", evidence
 
 
 def _families(cost: list[Row], bounds: list[Row]) -> Verdict:
     half = [row for row in bounds if row["gamma"] == 1 and abs(row["mean_p"] - 0.5) < 0.01]
     problems = sorted({row["problem"] for row in half})
+    if not problems:
+        return "open", None, "No two schedules of equal cost were compared."
+    shares = [row["share"] for row in cost]
     spread = {
         problem: _relative_spread([row for row in half if row["problem"] == problem]) for problem in problems
     }
     widest = max(spread, key=lambda problem: spread[problem])
     distinct = sum(_separated(half, problem) for problem in problems)
     evidence = (
-        f"Expected extra cost over {len(cost)} schedules runs from {min(r['share'] for r in cost):.3g} to "
-        f"{max(r['share'] for r in cost):.3g} of SGD's cost. At equal cost (mean p = 1/2) schedules differ in "
-        f"the measured average squared gradient by up to {spread[widest]:.1%} ({widest}); the best and the "
-        f"worst are told apart at 99 % on {distinct} of {len(problems)} problems. Which to choose is not "
-        "settled by these runs."
+        f"Expected extra cost over {len(cost)} schedules runs from {min(shares):.3g} to {max(shares):.3g} of "
+        "SGD's cost. At equal cost (mean p = 1/2) schedules differ in the measured average squared gradient "
+        f"by up to {spread[widest]:.1%} ({widest}); the best and the worst are told apart at 99 % on "
+        f"{distinct} of {len(problems)} problems. Which to choose is not settled by these runs."
     )
     return ("supported" if distinct else "open"), f"{spread[widest]:.1%} apart at equal cost", evidence
 

@@ -44,8 +44,8 @@ def main() -> int:
     """Compare and time; 1 where the devices disagree."""
     if not torch.cuda.is_available():
         print(
-            "No GPU here, nothing was run. With one this compares RST, SGD and SAM steps on it with the CPU's "
-            f"to {TOLERANCE:g} and writes their times to experiments/results/gpu.json."
+            "No GPU here, nothing was run. With one this compares SGD, RST and SAM steps on it with "
+            f"the CPU's to {TOLERANCE:g} and writes their times to experiments/results/gpu.json."
         )
         return 0
     rows = []

@@ -138,7 +138,7 @@ def test_sam_is_the_special_case_of_certain_trials():
         rst.bounds.sgd_average.evaluate(schedule=0.5, **arguments)
 
 
-def test_the_floor_is_q_L_rho_squared():
+def test_the_floor_is_the_square_of_q_times_smoothness_times_radius():
     constants = ProblemConstants(L=1.0)
     value = rst.bounds.nonconvex_average.evaluate(
         schedule=0.5, steps=10**6, eta=1e-3, rho=0.2, gamma=1.6, constants=constants, gap=1e-3
@@ -243,7 +243,7 @@ def test_step_3_the_mean_and_mean_square_of_the_direction():
 
 
 def test_steps_4_and_5_collect_the_cross_term():
-    eta, L, n, nabla, delta, q, gamma, p = sympy.symbols("eta L n nabla delta q gamma p", real=True)
+    eta, L, n, nabla, delta, q, gamma = sympy.symbols("eta L n nabla delta q gamma", real=True)
     g = nabla + n
     descent = -eta * nabla * (g + q * delta) + L * eta**2 / 2 * (
         g**2 + 2 * q * g * delta + q * gamma * delta**2
@@ -260,7 +260,7 @@ def test_steps_4_and_5_collect_the_cross_term():
 
 
 def test_step_8_the_larger_root_and_the_rate():
-    U, S, c = sympy.symbols("U S C", nonnegative=True)
+    U, c = sympy.symbols("U C", nonnegative=True)
     root = (U + sympy.sqrt(U**2 + 4 * c)) / 2
     assert sympy.simplify(root**2 - U * root - c) == 0
     difference = sympy.expand(U**2 + 2 * c - root**2)

@@ -9,6 +9,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from conftest import ONE_STEP
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -20,7 +21,6 @@ from rst_theory.optim import RST
 from rst_theory.schedules import Constant, FromExpression, InverseSqrt, Linear, Periodic, Piecewise
 from rst_theory.trials import Trials
 
-ONE_STEP = 1e-12  # relative: the same algorithm in two implementations, one step from equal states
 ETA = 0.25
 
 

@@ -17,6 +17,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from rst_theory import files
 from rst_theory.notation import DomainError
 from rst_theory.schedules import Constant, FromExpression, Joined, Linear, Piecewise, Tabulated
 from rst_theory.training import (
@@ -30,7 +31,6 @@ from rst_theory.training import (
     save_record,
     train,
 )
-from rst_theory.training import files as training_files
 from rst_theory.training import loop as training_loop
 from rst_theory.training.seeds import generator
 from rst_theory.trials import Trials
@@ -494,7 +494,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, 
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(training_files, "os", types.SimpleNamespace(**{**vars(os), failing: fail}))
+    monkeypatch.setattr(files, "os", types.SimpleNamespace(**{**vars(os), failing: fail}))
     with pytest.raises(OSError, match="disk full"):
         save_record(dataclasses.replace(record, threads=99), tmp_path / "record.json")
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]

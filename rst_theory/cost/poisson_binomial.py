@@ -154,7 +154,7 @@ class _OpenTrials:
 
     def up(self, theta: FloatArray) -> FloatArray:
         """The weight of the points with x + theta > 0."""
-        return self.above[np.searchsorted(self.points, -theta, side="right")]
+        return np.asarray(self.above[np.searchsorted(self.points, -theta, side="right")])
 
     def variance(self, theta: FloatArray) -> FloatArray:
         """V at each of several tilts, shape (m,) to (m,)."""
@@ -175,13 +175,13 @@ class _OpenTrials:
         first = min(max(theta, -_PANEL), _PANEL)
         s = first * _GAUSS_X
         curvature = float((_GAUSS_W * (first - s) * self.variance(s)).sum())
-        total = first * ((self.likely - k) + self.rest + curvature)
+        parts = [first * ((self.likely - k) + self.rest + curvature)]
         panels = math.ceil(abs(theta - first) / _PANEL)
         for panel in range(panels):
             width = (theta - first) / panels
             s = first + width * (panel + _GAUSS_X)
-            total += width * float((_GAUSS_W * self.drift(s, k)).sum())
-        return total
+            parts.append(width * float((_GAUSS_W * self.drift(s, k)).sum()))
+        return math.fsum(parts)
 
     def tilt(self, mean: float) -> float:
         """The theta at which N has a given mean in (0, n), to 1e-8 in the mean.

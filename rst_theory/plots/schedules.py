@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_schedules"]
+__all__ = ["plot_schedules", "resolved"]
 
 _LEFT, _TOP, _BOTTOM = 0.3, 0.24, 0.42
 _GAP, _HEIGHT, _PITCH = 0.14, 0.52, 0.86
@@ -55,7 +55,7 @@ def plot_schedules(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
 
 def _draw(axes: Axes, row: Row) -> None:
     shade, values = style.colour(row["name"]), np.asarray(row["values"], dtype=float)
-    if _resolved(values, row["share"]):
+    if resolved(values, row["share"]):
         share = np.linspace(0, 1, len(values))
         axes.fill_between(share, values, color=shade, alpha=0.15, lw=0)
         axes.plot(share, values, color=shade, label="p", clip_on=False)
@@ -71,7 +71,7 @@ def _draw(axes: Axes, row: Row) -> None:
     axes.grid(visible=False)
 
 
-def _resolved(values: FloatArray, mean: float) -> bool:
+def resolved(values: FloatArray, mean: float) -> bool:
     """Whether the points show the schedule: they have its mean, and it turns seldom between them."""
     turns = np.count_nonzero(np.diff(np.sign(np.diff(values))))
     return bool(abs(values.mean() - mean) < 0.05 and turns < len(values) / 4)

@@ -64,7 +64,10 @@ def mathml(latex: str, display: bool = False) -> str:
         MathError: a command or construct that is not understood; the message names it.
     """
     parser = _Parser(latex)
-    row = parser.row()
+    try:
+        row = parser.row()
+    except RecursionError as error:
+        raise MathError(f"nested too deeply: {latex!r:.80}") from error
     if parser.token is not None:
         raise MathError(f"unexpected {parser.token!r} in {latex!r}")
     block = ' display="block"' if display else ""

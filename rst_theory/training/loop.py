@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from rst_theory.files import write_atomically
 from rst_theory.notation import natural
 from rst_theory.optim import RST
 from rst_theory.training.config import TrainConfig
 from rst_theory.training.data import DATA, Split, load_data
-from rst_theory.training.files import write_atomically
 from rst_theory.training.models import build_model
 from rst_theory.training.records import RunRecord, environment, load_record, save_record
 from rst_theory.training.seeds import generator

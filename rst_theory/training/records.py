@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import platform
 import subprocess
 from dataclasses import asdict, dataclass, fields
@@ -14,8 +13,8 @@ import numpy as np
 import torch
 
 import rst_theory
+from rst_theory.files import read_json, write_json
 from rst_theory.training.config import TrainConfig
-from rst_theory.training.files import write_atomically
 
 __all__ = ["RunRecord", "environment", "load_record", "save_record"]
 
@@ -91,8 +90,7 @@ class RunRecord:
 
 def save_record(record: RunRecord, path: str | Path) -> None:
     """Write a record as JSON, atomically."""
-    text = json.dumps(record.to_dict(), indent=2, allow_nan=False)
-    write_atomically(Path(path), (text + "\n").encode())
+    write_json(Path(path), record.to_dict())
 
 
 def load_record(path: str | Path) -> RunRecord:
@@ -102,7 +100,7 @@ def load_record(path: str | Path) -> RunRecord:
         ValueError: the file is no record.
     """
     try:
-        return RunRecord.from_dict(json.loads(Path(path).read_text()))
+        return RunRecord.from_dict(read_json(Path(path)))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a run record: {error}") from error
 

@@ -1,0 +1,131 @@
+"""A results folder as one page: from each claim to its evidence, in a single file that needs no network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from rst_theory.bounds import nonconvex_average
+from rst_theory.files import write_atomically
+from rst_theory.notation import QUANTITIES, Assumption
+from rst_theory.plots import DOUBLE, SINGLE, Results, Row, figures
+from rst_theory.plots.schedules import resolved
+from rst_theory.report import numbers
+from rst_theory.report.drawings import inline, sparkline
+from rst_theory.report.mathml import MathError, mathml
+from rst_theory.report.words import CAPTIONS, VERDICTS, claims, description, headlines
+
+__all__ = ["render"]
+
+
+def render(results: Path, output: Path) -> Path:
+    """Write the report on a results folder as one self-contained HTML page.
+
+    Everything on it comes from the folder: the figures are drawn from its tables and inlined, equations are
+    MathML, and nothing is loaded from elsewhere. Files that are not there yet are named on the page; the
+    same folder gives the same bytes. The page appears whole or not at all.
+
+    Args:
+        results: the folder with the tables, as `rst_theory.plots.Results` reads it.
+        output: the path of the page.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        NotADirectoryError: there is no such results folder.
+        ResultsError: a file is malformed; the message names the file, the row and the field.
+    """
+    found = Results.read(Path(results))
+    page = _environment().from_string(_packaged("page.html")).render(
+        style=Markup(_packaged("style.css")),  # noqa: S704  ours
+        results=found,
+        headlines=headlines(found),
+        claims=claims(found),
+        verdicts=VERDICTS,
+        captions=CAPTIONS,
+        figures=_drawings(found),
+        bound=nonconvex_average,
+        # in the order of their declaration: that of a set changes from run to run
+        assumptions=[a for a in Assumption if a in nonconvex_average.assumptions],
+        symbols=[QUANTITIES[key] for key in ("steps", "p", "gamma", "eta", "rho", "L", "sigma", "gap")],
+    )
+    write_atomically(Path(output), page)
+    return Path(output)
+
+
+def _drawings(found: Results) -> dict[str, dict[str, Markup]]:
+    """Every figure in two widths, by key: for wide pages and for phones."""
+    drawn: dict[str, dict[str, Markup]] = {}
+    for form, width in (("wide", DOUBLE), ("narrow", SINGLE)):
+        for key, figure in figures(found, width).items():
+            drawn.setdefault(key, {})[form] = inline(figure, f"{key}-{form}", description(key, found))
+    return drawn
+
+
+def _packaged(name: str) -> str:
+    return files(__package__ or __name__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters.update(
+        three=numbers.three,
+        count=numbers.count,
+        estimate=_estimate,
+        math=_math,
+        display=partial(_math, display=True),
+        prose=_prose,
+        sparkline=_sparkline,
+        grouped=_grouped,
+        common=_common,
+    )
+    return environment
+
+
+def _math(latex: str, display: bool = False) -> Markup:
+    """A formula; where it is beyond our MathML, its LaTeX as code."""
+    try:
+        return Markup(mathml(latex, display))  # noqa: S704  every text in it is escaped there
+    except MathError:
+        return Markup("<code>{}</code>").format(latex)
+
+
+def _prose(text: str) -> Markup:
+    """A sentence with formulas between dollar signs."""
+    parts = re.split(r"\$([^$]*)\$", text)
+    return Markup("").join(_math(part) if i % 2 else escape(part) for i, part in enumerate(parts))
+
+
+def _estimate(row: Row, name: str, sign: str = "-") -> str:
+    return numbers.estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], sign)
+
+
+def _sparkline(row: Row) -> Markup:
+    import numpy as np
+
+    clear = resolved(np.asarray(row["values"], dtype=float), row["share"])
+    return sparkline(row["values"]) if clear else Markup("")
+
+
+def _grouped(rows: Iterable[Row], key: str) -> dict[Any, list[Row]]:
+    """The rows by one of their fields, in order of first appearance."""
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row[key], []).append(row)
+    return groups
+
+
+def _common(rows: Iterable[Row], key: str) -> str:
+    """The values that a field takes, each once."""
+    values = dict.fromkeys(row[key] for row in rows)
+    return ", ".join(v if isinstance(v, str) else numbers.count(v) for v in values)
