@@ -4,6 +4,10 @@ Design: scikit-learn's digits with 30 % of the training labels redrawn, a small 
 with momentum, four methods on common random numbers: the seed decides split, noise, initial weights,
 batches and the uniform numbers behind the trials. Differences are paired. Rule fixed before the run: a
 method beats another where the 99 % t interval of the paired difference lies above 0.
+
+The batch size and the learning rate (the defaults of `TrainConfig`) were picked among seven settings, on
+seeds of their own, for differences between the methods that are easy to see; milder settings showed smaller
+ones (`paper_notes/claims.md#c5`). So the order of the methods is evidence, the size of the gaps is not.
 """
 
 from __future__ import annotations
@@ -28,6 +32,10 @@ from rst_theory.training import RunRecord, TrainConfig, train
 __all__ = ["run"]
 
 
+FIRST_SEED = 100
+"""Seeds below and from 1000 on were looked at while the setting was chosen."""
+
+
 class Method(NamedTuple):
     """A method by its constant probability and mixing coefficient."""
 
@@ -47,7 +55,7 @@ METHODS = (
 def run(size: Size, results: Path) -> Iterator[float]:
     """Write digits_runs, digits_summary and digits_history; yields the share that is done."""
     records: list[list[RunRecord]] = []
-    tasks = [(seed, size.epochs) for seed in range(size.repetitions)]
+    tasks = [(FIRST_SEED + i, size.epochs) for i in range(size.repetitions)]
     yield from spread(repetition, tasks, size.processes, records)
     write_table(results, "digits_runs", [row for seed in records for row in _run_rows(seed)])
     by_method = {m.name: [seed[i] for seed in records] for i, m in enumerate(METHODS)}

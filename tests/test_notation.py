@@ -34,7 +34,9 @@ def test_membership_is_the_definition(low, high, low_open, high_open, xs):
     assume(not math.isnan(low) and not math.isnan(high))
     interval = Interval(low, high, low_open, high_open)
     expected = [
-        math.isfinite(x) and (low < x or (x == low and not low_open)) and (x < high or (x == high and not high_open))
+        math.isfinite(x)
+        and (low < x or (x == low and not low_open))
+        and (x < high or (x == high and not high_open))
         for x in xs
     ]
     assert interval.contains(xs).tolist() == expected
@@ -83,7 +85,9 @@ def test_what_is_no_number_is_refused(key, value):
             QUANTITIES[key].check_all([value])
 
 
-@pytest.mark.parametrize("value", [np.float32(0.5), np.array(0.5), Fraction(1, 2), sympy.Rational(1, 2), torch.tensor(0.5)])
+@pytest.mark.parametrize(
+    "value", [np.float32(0.5), np.array(0.5), Fraction(1, 2), sympy.Rational(1, 2), torch.tensor(0.5)]
+)
 def test_every_kind_of_real_number_is_one(value):
     assert QUANTITIES["p"].check(value) == 0.5
 
@@ -96,7 +100,11 @@ def test_integers_are_not_rounded_and_huge_ones_have_no_room():
         QUANTITIES["rho"].check_all([0.1, 10**400])
 
 
-@given(st.lists(st.floats(0, 1), max_size=8), st.sampled_from([-1e-300, 1 + 2**-52, math.nan, math.inf]), st.data())
+@given(
+    st.lists(st.floats(0, 1), max_size=8),
+    st.sampled_from([-1e-300, 1 + 2**-52, math.nan, math.inf]),
+    st.data(),
+)
 def test_the_first_bad_entry_is_named_by_its_step(values, bad, data):
     t = data.draw(st.integers(0, len(values)))
     with pytest.raises(DomainError, match=rf"probability p in \[0, 1\]; got {bad} at t = {t}$"):
@@ -146,7 +154,9 @@ def test_natural_is_a_range(value, least, below):
                 natural("n", kind(value), least, below)
 
 
-@pytest.mark.parametrize("value", [1.0, True, "1", None, np.float64(2), np.True_, Fraction(2), np.array([1, 2])])
+@pytest.mark.parametrize(
+    "value", [1.0, True, "1", None, np.float64(2), np.True_, Fraction(2), np.array([1, 2])]
+)
 def test_natural_refuses_what_is_no_integer(value):
     with pytest.raises(TypeError):
         natural("n", value)
@@ -171,7 +181,16 @@ def test_constants_are_checked_and_become_floats():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"L": 0}, {"L": -1}, {"L": math.inf}, {"mu": -0.1}, {"mu": 1.1}, {"sigma": math.nan}, {"f_star": -math.inf}]
+    "bad",
+    [
+        {"L": 0},
+        {"L": -1},
+        {"L": math.inf},
+        {"mu": -0.1},
+        {"mu": 1.1},
+        {"sigma": math.nan},
+        {"f_star": -math.inf},
+    ],
 )
 def test_constants_outside_their_domains_are_refused(bad):
     with pytest.raises(DomainError):

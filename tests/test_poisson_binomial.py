@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import mpmath
@@ -84,7 +85,7 @@ def _random(name: str) -> np.random.Generator:
     return np.random.default_rng(list(name.encode()))
 
 
-SHAPES = {
+SHAPES: dict[str, Callable[[np.random.Generator], FloatArray]] = {
     "generic": lambda r: r.random(400),
     "many generic": lambda r: r.random(1200),
     "a line": lambda r: np.linspace(0, 1, 1000),
@@ -98,6 +99,7 @@ SHAPES = {
     "a gap": lambda r: np.repeat([1e-145, 0.5], [50, 484]),
     "a wide gap": lambda r: np.repeat([1e-200, 0.5], [50, 200]),
     "a ragged gap": lambda r: np.concatenate([1e-145 * r.random(400), r.uniform(0.4, 0.6, 450)]),
+    "a crowd before a gap": lambda r: np.concatenate([0.7 + 1e-6 * r.random(300), np.full(3, 7e-189)]),
     "almost certain": lambda r: np.full(300, 1 - 1e-9),
     "rare": lambda r: np.full(300, 1e-5),
     "a narrow band": lambda r: np.linspace(0.2, 0.3, 1000),
@@ -161,7 +163,9 @@ def long_double_log_pmf(p: FloatArray, k: int, theta: float, deviation: float) -
     return float(np.log(scale).sum() - np.longdouble(theta) * k + np.log(2 * total / period))
 
 
-@pytest.mark.skipif(np.finfo(np.longdouble).eps > 2e-19, reason="long double is no longer than double here")
+@pytest.mark.skipif(
+    bool(np.finfo(np.longdouble).eps > 2e-19), reason="long double is no longer than double here"
+)
 def test_a_million_generic_trials() -> None:
     p = _random("a million").random(1_000_000)
     law = PoissonBinomial(p)
@@ -241,4 +245,4 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match=r"shape \(T,\)"):
         PoissonBinomial([[0.5]])
     with pytest.raises(TypeError):
-        PoissonBinomial(["half"])  # type: ignore[list-item]
+        PoissonBinomial(["half"])

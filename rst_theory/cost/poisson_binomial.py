@@ -164,7 +164,7 @@ class _OpenTrials:
     def drift(self, theta: FloatArray, k: float) -> FloatArray:
         """M(theta) - k at each of several tilts, shape (m,) to (m,); exact to rounding where it is small."""
         small, up = _sides(self.points + theta[:, np.newaxis])
-        return (self.up(theta) - k) + (self.weights * np.where(up, -small, small)).sum(axis=-1)
+        return np.asarray(self.up(theta) - k + (self.weights * np.where(up, -small, small)).sum(axis=-1))
 
     def log_mgf(self, theta: float, k: float) -> float:
         """The logarithm of E exp(theta (N - k)), by Gauss' rule on panels.

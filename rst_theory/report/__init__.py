@@ -44,18 +44,22 @@ def render(results: Path, output: Path) -> Path:
         ResultsError: a file is malformed; the message names the file, the row and the field.
     """
     found = Results.read(Path(results))
-    page = _environment().from_string(_packaged("page.html")).render(
-        style=Markup(_packaged("style.css")),  # noqa: S704  ours
-        results=found,
-        headlines=headlines(found),
-        claims=claims(found),
-        verdicts=VERDICTS,
-        captions=CAPTIONS,
-        figures=_drawings(found),
-        bound=nonconvex_average,
-        # in the order of their declaration: that of a set changes from run to run
-        assumptions=[a for a in Assumption if a in nonconvex_average.assumptions],
-        symbols=[QUANTITIES[key] for key in ("steps", "p", "gamma", "eta", "rho", "L", "sigma", "gap")],
+    page = (
+        _environment()
+        .from_string(_packaged("page.html"))
+        .render(
+            style=Markup(_packaged("style.css")),  # noqa: S704  ours
+            results=found,
+            headlines=headlines(found),
+            claims=claims(found),
+            verdicts=VERDICTS,
+            captions=CAPTIONS,
+            figures=_drawings(found),
+            bound=nonconvex_average,
+            # in the order of their declaration: that of a set changes from run to run
+            assumptions=[a for a in Assumption if a in nonconvex_average.assumptions],
+            symbols=[QUANTITIES[key] for key in ("steps", "p", "gamma", "eta", "rho", "L", "sigma", "gap")],
+        )
     )
     write_atomically(Path(output), page)
     return Path(output)
@@ -76,18 +80,24 @@ def _packaged(name: str) -> str:
 
 def _environment() -> Environment:
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters.update(
         three=numbers.three,
         count=numbers.count,
-        estimate=_estimate,
+        estimate=numbers.estimate,
+        accuracy=_accuracy,
         math=_math,
         display=partial(_math, display=True),
         prose=_prose,
         sparkline=_sparkline,
         grouped=_grouped,
         common=_common,
+        parameter=_parameter,
     )
     return environment
 
@@ -106,8 +116,10 @@ def _prose(text: str) -> Markup:
     return Markup("").join(_math(part) if i % 2 else escape(part) for i, part in enumerate(parts))
 
 
-def _estimate(row: Row, name: str, sign: str = "-") -> str:
-    return numbers.estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], sign)
+def _accuracy(row: Row, name: str, sign: str = "-") -> str:
+    """An accuracy, or a difference of two, with its interval."""
+    ends = numbers.interval(row[f"{name}_low"], row[f"{name}_high"], sign=sign)
+    return f"{numbers.fixed(row[name], sign=sign)} {ends}"
 
 
 def _sparkline(row: Row) -> Markup:
@@ -127,5 +139,11 @@ def _grouped(rows: Iterable[Row], key: str) -> dict[Any, list[Row]]:
 
 def _common(rows: Iterable[Row], key: str) -> str:
     """The values that a field takes, each once."""
-    values = dict.fromkeys(row[key] for row in rows)
-    return ", ".join(v if isinstance(v, str) else numbers.count(v) for v in values)
+    return ", ".join(map(_parameter, dict.fromkeys(row[key] for row in rows)))
+
+
+def _parameter(value: float | str) -> str:
+    """A number as it was given, or the name of a schedule."""
+    if isinstance(value, str):
+        return value
+    return numbers.count(value) if value == round(value) else f"{value:g}"

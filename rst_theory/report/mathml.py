@@ -6,7 +6,8 @@ sums, cases, delimiters, Greek, functions and text. Anything else is an error, n
 Grammar, for the reader of `_Parser`:
 
     row    = { script }                         up to `}`, `&`, `\\`, `\right` or `\end`
-    script = atom [ "_" atom ] [ "^" atom ]     in either order
+    script = atom [ "_" argument ] [ "^" argument ]     in either order
+    argument = an atom, or one digit of a number
     atom   = letter | number | sign | "{" row "}" | command
 """
 
@@ -22,15 +23,14 @@ class MathError(ValueError):
     """LaTeX beyond the subset that is understood."""
 
 
-_GREEK = dict(
-    zip(
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi "
-        "chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega varepsilon varphi".split(),
-        "αβγδϵζηθικλμνξπρστυϕχψωΓΔΘΛΞΠΣΦΨΩεφ",
-        strict=True,
-    )
-)
-_LETTERS = {**_GREEK, "infty": "∞", "nabla": "∇", "partial": "∂", "ell": "ℓ", "emptyset": "∅"}
+_LETTERS = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ϵ", "zeta": "ζ", "eta": "η",
+    "theta": "θ", "iota": "ι", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "pi": "π", "rho": "ρ",
+    "sigma": "σ", "tau": "τ", "upsilon": "υ", "phi": "ϕ", "chi": "χ", "psi": "ψ", "omega": "ω", "Gamma": "Γ",
+    "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Xi": "Ξ", "Pi": "Π", "Sigma": "Σ", "Phi": "Φ", "Psi": "Ψ",
+    "Omega": "Ω", "varepsilon": "ε", "varphi": "φ",
+    "infty": "∞", "nabla": "∇", "partial": "∂", "ell": "ℓ", "emptyset": "∅",
+}  # fmt: skip
 _SIGNS = {
     "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "ne": "≠", "neq": "≠", "lt": "<", "gt": ">",
     "cdot": "⋅", "times": "×", "pm": "±", "in": "∈", "to": "→", "sim": "∼", "approx": "≈", "mid": "∣",
@@ -68,8 +68,8 @@ def mathml(latex: str, display: bool = False) -> str:
         row = parser.row()
     except RecursionError as error:
         raise MathError(f"nested too deeply: {latex!r:.80}") from error
-    if parser.token is not None:
-        raise MathError(f"unexpected {parser.token!r} in {latex!r}")
+    if parser.here is not None:
+        raise MathError(f"unexpected {parser.here!r} in {latex!r}")
     block = ' display="block"' if display else ""
     return f'<math{block} alttext="{escape(latex)}"><mrow>{row}</mrow></math>'
 
@@ -83,7 +83,7 @@ class _Parser:
         self.at = 0
 
     @property
-    def token(self) -> str | None:
+    def here(self) -> str | None:
         """The token at the cursor, blanks skipped; None at the end."""
         while self.at < len(self.tokens) and self.tokens[self.at].isspace():
             self.at += 1
@@ -91,30 +91,32 @@ class _Parser:
 
     def take(self, wanted: str | None = None) -> str:
         """Move past the token at the cursor."""
-        token = self.token
-        if token is None or (wanted is not None and token != wanted):
-            raise MathError(f"expected {wanted or 'more'} after {self.at} tokens of {self.latex!r}; got {token!r}")
+        word = self.here
+        if word is None or (wanted is not None and word != wanted):
+            raise MathError(
+                f"expected {wanted or 'more'} after {self.at} tokens of {self.latex!r}; got {word!r}"
+            )
         self.at += 1
-        return token
+        return word
 
     def row(self) -> str:
         """What stands between two delimiters, without an <mrow> around it."""
         parts = []
-        while self.token not in _ENDINGS:
+        while self.here not in _ENDINGS:
             parts.append(self.script())
         return "".join(parts)
 
     def script(self) -> str:
         """An atom with what hangs below and above it."""
-        limits = self.token is not None and self.token[1:] in {*_LARGE, *_LIMITS} and self.token[0] == "\\"
+        limits = self.here is not None and self.here[1:] in {*_LARGE, *_LIMITS} and self.here[0] == "\\"
         base = self.atom()
         below = above = None
-        while (mark := self.token) in ("_", "^", "'"):
+        while (mark := self.here) in ("_", "^", "'"):
             self.take()
             if mark == "_" and below is None:
-                below = self.atom()
+                below = self.argument()
             elif mark == "^" and above is None:
-                above = self.atom()
+                above = self.argument()
             elif mark == "'" and above is None:
                 above = "<mo>′</mo>"
             else:
@@ -128,20 +130,26 @@ class _Parser:
 
     def atom(self) -> str:
         """The smallest thing that can carry a script."""
-        token = self.take()
-        if token == "{":
+        word = self.take()
+        if word == "{":
             inner = self.row()
             self.take("}")
             return f"<mrow>{inner}</mrow>"
-        if token.startswith("\\"):
-            return self.command(token[1:])
-        if token[0].isdigit():
-            return f"<mn>{token}</mn>"
-        if token.isalpha():
-            return f"<mi>{escape(token)}</mi>"
-        if token in "_^}":
-            raise MathError(f"unexpected {token!r} in {self.latex!r}")
-        return _sign(token.replace("-", "−").replace("*", "∗"))
+        if word.startswith("\\"):
+            return self.command(word[1:])
+        if word[0].isdigit():
+            return f"<mn>{word}</mn>"
+        if word.isalpha():
+            return f"<mi>{escape(word)}</mi>"
+        if word in "_^}":
+            raise MathError(f"unexpected {word!r} in {self.latex!r}")
+        return _sign(word.replace("-", "−").replace("*", "∗"))
+
+    def argument(self) -> str:
+        """An atom, but of a number without braces its first digit alone, as in LaTeX."""
+        if self.here is not None and self.here[0].isdigit() and len(self.here) > 1:
+            self.tokens[self.at : self.at + 1] = [self.here[0], self.here[1:]]
+        return self.atom()
 
     def command(self, name: str) -> str:
         """What follows a backslash."""
@@ -158,7 +166,7 @@ class _Parser:
         if name in _SPACES:
             return f'<mspace width="{_SPACES[name]}"></mspace>'
         if name in _FRACTIONS:
-            return f"<mfrac{_FRACTIONS[name]}>{self.atom()}{self.atom()}</mfrac>"
+            return f"<mfrac{_FRACTIONS[name]}>{self.argument()}{self.argument()}</mfrac>"
         match name:
             case "sqrt":
                 return self.root()
@@ -190,14 +198,14 @@ class _Parser:
 
     def root(self) -> str:
         """A square root, or with [n] an n-th one."""
-        if self.token != "[":
-            return f"<msqrt>{self.atom()}</msqrt>"
+        if self.here != "[":
+            return f"<msqrt>{self.argument()}</msqrt>"
         self.take()
         degree = []
-        while self.token not in ("]", None):
+        while self.here not in ("]", None):
             degree.append(self.script())
         self.take("]")
-        return f"<mroot>{self.atom()}<mrow>{''.join(degree)}</mrow></mroot>"
+        return f"<mroot>{self.argument()}<mrow>{''.join(degree)}</mrow></mroot>"
 
     def fenced(self) -> str:
         """A row between a pair of stretching delimiters; a dot stands for none."""
@@ -208,12 +216,12 @@ class _Parser:
 
     def fence(self) -> str:
         """One stretching delimiter."""
-        token = self.take()
-        sign = _SIGNS.get(token[1:]) if token.startswith("\\") else token
+        word = self.take()
+        sign = _SIGNS.get(word[1:]) if word.startswith("\\") else word
         if sign == ".":
             return ""
-        if sign not in _FENCES:
-            raise MathError(f"unknown delimiter {token!r} in {self.latex!r}")
+        if sign is None or sign not in _FENCES:
+            raise MathError(f"unknown delimiter {word!r} in {self.latex!r}")
         return f'<mo fence="true" stretchy="true">{sign}</mo>'
 
     def cases(self) -> str:
@@ -221,16 +229,18 @@ class _Parser:
         if (name := self.braces()) != "cases":
             raise MathError(f"unknown environment {name!r} in {self.latex!r}")
         lines: list[list[str]] = [[self.row()]]
-        while (token := self.take()) != "\\end":
-            if token == "&":
+        while (word := self.take()) != "\\end":
+            if word == "&":
                 lines[-1].append(self.row())
-            elif token == "\\\\":
+            elif word == "\\\\":
                 lines.append([self.row()])
             else:
-                raise MathError(f"unexpected {token!r} in {self.latex!r}")
+                raise MathError(f"unexpected {word!r} in {self.latex!r}")
         self.braces()
         rows = "".join(
-            f"<mtr>{''.join(f'<mtd><mrow>{cell}</mrow></mtd>' for cell in line)}</mtr>" for line in lines if any(line)
+            f"<mtr>{''.join(f'<mtd><mrow>{cell}</mrow></mtd>' for cell in line)}</mtr>"
+            for line in lines
+            if any(line)
         )
         return f'<mrow><mo fence="true" stretchy="true">{{</mo><mtable class="cases">{rows}</mtable></mrow>'
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["count", "estimate", "interval", "signed", "three"]
+__all__ = ["count", "estimate", "fixed", "interval", "three"]
 
 _THIN = "\N{NARROW NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"
@@ -19,25 +19,20 @@ def three(x: float) -> str:
     power = int(exponent)
     if not -4 <= power < 5:
         return f"{digits} × 10{str(power).translate(_SUPERSCRIPT)}".replace("-", _MINUS)
-    return _fixed(float(f"{x:.2e}"), max(2 - power, 0))
+    return fixed(float(f"{x:.2e}"), max(2 - power, 0))
 
 
 def count(x: float) -> str:
     """A number of things: grouped by thousands, with one decimal where it is no whole number."""
-    return _fixed(x, 0 if x == round(x) else 1)
-
-
-def signed(x: float, decimals: int = 3) -> str:
-    """A difference, with its sign."""
-    return _fixed(x, decimals, sign="+")
+    return fixed(x, 0 if x == round(x) else 1)
 
 
 def interval(low: float, high: float, decimals: int = 3, sign: str = "-") -> str:
     """Two ends in brackets."""
-    return f"[{_fixed(low, decimals, sign)}, {_fixed(high, decimals, sign)}]"
+    return f"[{fixed(low, decimals, sign)}, {fixed(high, decimals, sign)}]"
 
 
-def estimate(middle: float, low: float, high: float, sign: str = "-") -> str:
+def estimate(middle: float, low: float, high: float) -> str:
     """A number with its interval, both to the decimals that the wider of value and interval deserves.
 
     That is three significant digits of the number, or one of the half-width where that is more. Numbers
@@ -49,14 +44,14 @@ def estimate(middle: float, low: float, high: float, sign: str = "-") -> str:
     power = math.floor(math.log10(size))
     if not -4 <= power < 5:
         scale = 10.0**power
-        plain = estimate(middle / scale, low / scale, high / scale, sign)
+        plain = estimate(middle / scale, low / scale, high / scale)
         return f"({plain}) × 10{str(power).translate(_SUPERSCRIPT)}"
     half = (high - low) / 2
     decimals = max(2 - power, -math.floor(math.log10(half)) if half > 0 else 0, 0)
-    return f"{_fixed(middle, decimals, sign)} {interval(low, high, decimals, sign)}"
+    return f"{fixed(middle, decimals)} {interval(low, high, decimals)}"
 
 
-def _fixed(x: float, decimals: int, sign: str = "-") -> str:
+def fixed(x: float, decimals: int = 3, sign: str = "-") -> str:
     """A number with this many decimals; sign "+" writes a plus before what is positive."""
     text = f"{x:{sign},.{decimals}f}"
     if not text.strip("+-0.,"):

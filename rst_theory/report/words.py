@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rst_theory.plots import FIGURES, Results, ResultsError, Row
-from rst_theory.report.numbers import count, estimate, three
+from rst_theory.report.numbers import count, fixed, interval, three
 
 __all__ = ["CAPTIONS", "CLAIMS", "VERDICTS", "Claim", "Headline", "claims", "description", "headlines"]
 
 CAPTIONS = {
-    "schedules": "Every schedule: the probability p of a sharpness-aware step over the run. Dashed: its mean. "
-    "What changes faster than can be drawn is shown by its mean alone.",
+    "schedules": "Every schedule: the probability p of a sharpness-aware step over the run. Dashed: its "
+    "mean. What changes faster than can be drawn is shown by its mean alone.",
     "cost": "Extra propagation pairs per step: the exact mean, and the 99 % interval of the exact law. A dot "
     "without a line is a cost known for certain. SGD stands at 0, SAM at 1.",
     "bounds": "The bound beside the measurement, on common random numbers: the bound's own metric with its "
@@ -19,11 +19,11 @@ CAPTIONS = {
     "measured: 1 would be exact, and less than 1 would refute the bound.",
     "convergence": "Mean squared gradient norm along the run with its 99 % band, and the same divided by the "
     "mean of SGD: what lies below 1 is ahead of SGD at that step. The band is that of the schedule alone.",
-    "accuracy": "Left: test accuracy against what it costs, with 99 % intervals of the mean. Right: paired "
-    "differences over common seeds, with 99 % intervals; an interval right of 0 is a lead.",
+    "accuracy": "Test accuracy against what it costs, with 99 % intervals of the mean; and paired "
+    "differences over common seeds, with 99 % intervals: one that lies right of 0 is a lead.",
     "training": "Mean test accuracy after each epoch, with 99 % bands over the seeds.",
-    "pairs": "Pairs per step that each run with random cost spent, beside what its trials announced before it "
-    "began and the 99 % interval of the exact law. RST and G-RST share their trials.",
+    "pairs": "Pairs per step that each run with random cost spent, beside what its trials announced before "
+    "it began and the 99 % interval of the exact law. RST and G-RST share their trials.",
 }
 """The caption of each figure."""
 
@@ -32,8 +32,8 @@ CLAIMS = {
     "sharpness-aware step (two), with a probability given by a schedule function; the count of propagation "
     "pairs drops accordingly.",
     "C2": "RST converges.",
-    "C3": "Different families of schedule functions cost and perform differently, and there are directions on "
-    "how to choose one.",
+    "C3": "Different families of schedule functions cost and perform differently, and there are directions "
+    "on how to choose one.",
     "C4": "G-RST adjusts the degree of sharpness regularization freely for any schedule function.",
     "C5": "G-RST can outperform SAM in most cases while saving 50 % of SAM's extra computation.",
 }
@@ -83,11 +83,12 @@ def claims(results: Results) -> list[Claim]:
 
 
 class Headline(NamedTuple):
-    """One number with what it means and the section behind it."""
+    """One number with its interval, what it means, and the section behind it."""
 
     number: str
     meaning: str
     section: str
+    interval: str = ""
 
 
 def headlines(results: Results) -> list[Headline]:
@@ -103,19 +104,22 @@ def _training_headlines(methods: dict[str, Row]) -> list[Headline]:
     if not {"SGD", "SAM", "G-RST"} <= set(methods):
         return []
     g_rst, sam, sgd = methods["G-RST"], methods["SAM"], methods["SGD"]
-    lead = _difference(g_rst, "versus_sgd")
-    gap = _difference(g_rst, "versus_sam")
     share = g_rst["pairs_per_step"] / sam["pairs_per_step"]
     accuracies = " against ".join(three(row["accuracy"]) for row in (g_rst, sgd))
     return [
-        Headline(lead, f"test accuracy of G-RST over SGD on digits with noisy labels ({accuracies})", "training"),
-        Headline(gap, "test accuracy of G-RST over SAM in the same setting", "training"),
-        Headline(f"{share:.0%}".replace("%", " %"), "of SAM's propagation pairs is what G-RST spent", "training"),
+        _difference(
+            g_rst, "sgd", f"test accuracy of G-RST over SGD on digits with noisy labels ({accuracies})"
+        ),
+        _difference(g_rst, "sam", "test accuracy of G-RST over SAM in the same setting"),
+        Headline(
+            f"{share:.0%}".replace("%", " %"), "of SAM's propagation pairs is what G-RST spent", "training"
+        ),
     ]
 
 
-def _difference(row: Row, name: str) -> str:
-    return estimate(row[name], row[f"{name}_low"], row[f"{name}_high"], sign="+")
+def _difference(row: Row, other: str, meaning: str) -> Headline:
+    middle, low, high = (row[f"versus_{other}{end}"] for end in ("", "_low", "_high"))
+    return Headline(fixed(middle, sign="+"), meaning, "training", interval(low, high, sign="+"))
 
 
 def _bound_headlines(rows: list[Row]) -> list[Headline]:
@@ -124,7 +128,9 @@ def _bound_headlines(rows: list[Row]) -> list[Headline]:
     held = sum(row["low"] <= row["bound"] for row in rows)
     ratios = sorted(row["ratio"] for row in rows)
     spread = f"bound over measured runs from {three(ratios[0])} to {three(ratios[-1])}"
-    return [Headline(f"{held} of {len(rows)}", f"simulated settings respect the master bound; {spread}", "bounds")]
+    return [
+        Headline(f"{held} of {len(rows)}", f"simulated settings respect the master bound; {spread}", "bounds")
+    ]
 
 
 def _cost_headlines(runs: list[Row]) -> list[Headline]:
@@ -135,13 +141,13 @@ def _cost_headlines(runs: list[Row]) -> list[Headline]:
         Headline(
             f"{exact} of {len(runs)}",
             "training runs spent exactly the pairs that their trials announced before they began",
-            "cost",
+            "training",
         )
     ]
 
 
 def description(key: str, results: Results) -> str:
-    """What a screen reader says in place of a figure: its caption, and its main numbers where they are few."""
+    """What a screen reader says in place of a figure: its caption, and the main numbers."""
     if key == "accuracy" and results.digits_summary:
         values = (
             f"{row['method']} {three(row['accuracy'])} at {three(row['pairs_per_step'])} pairs per step"
@@ -150,5 +156,8 @@ def description(key: str, results: Results) -> str:
         return f"{CAPTIONS[key]} {'; '.join(values)}."
     if key == "cost" and results.cost:
         shares = [row["share"] for row in results.cost]
-        return f"{CAPTIONS[key]} The means of {count(len(shares))} schedules run from {three(min(shares))} to {three(max(shares))}."
-    return f"{CAPTIONS[key]} The table of this section holds the numbers." if key == "bounds" else CAPTIONS[key]
+        ends = f"from {three(min(shares))} to {three(max(shares))}"
+        return f"{CAPTIONS[key]} The means of {count(len(shares))} schedules run {ends}."
+    return (
+        f"{CAPTIONS[key]} The table of this section holds the numbers." if key == "bounds" else CAPTIONS[key]
+    )
