@@ -7,7 +7,41 @@ Matplotlib and PyTorch are paid for only by whoever needs them.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rst_theory.bounds import Bound as Bound
+    from rst_theory.cost import CostLaw as CostLaw
+    from rst_theory.method import ascend as ascend, direction as direction, step as step
+    from rst_theory.notation import (
+        Assumption as Assumption,
+        DomainError as DomainError,
+        ProblemConstants as ProblemConstants,
+    )
+    from rst_theory.optim import RST as RST
+    from rst_theory.problems import (
+        LogisticRegression as LogisticRegression,
+        Problem as Problem,
+        Quadratic as Quadratic,
+    )
+    from rst_theory.report import render as render
+    from rst_theory.schedules import (
+        Constant as Constant,
+        Cosine as Cosine,
+        FromExpression as FromExpression,
+        InverseSqrt as InverseSqrt,
+        Joined as Joined,
+        Linear as Linear,
+        Periodic as Periodic,
+        Piecewise as Piecewise,
+        Schedule as Schedule,
+        Tabulated as Tabulated,
+        matched_gamma as matched_gamma,
+        preset as preset,
+    )
+    from rst_theory.simulation import Trajectories as Trajectories, simulate as simulate
+    from rst_theory.training import RunRecord as RunRecord, TrainConfig as TrainConfig, train as train
+    from rst_theory.trials import Trials as Trials
 
 __version__ = "0.1.0"
 

@@ -35,7 +35,10 @@ def z_threshold(comparisons: int = 1) -> float:
 
 
 settings.register_profile(
-    "suite", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
+    "suite",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("suite")
 np.seterr(all="raise", under="ignore")

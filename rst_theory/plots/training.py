@@ -43,8 +43,10 @@ def plot_training(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
         axes.plot(x, y, color=style.colour(method), ls=styles[method], label=method)
         ends.append((method, x[-1], y[-1]))
     axes.set_xlim(min(row["epoch"] for row in table), max(max(row["epoch"] for row in table), 2))
-    late = [row for row in table if row["epoch"] > 0.15 * axes.get_xlim()[1]] or table
-    bottom, top = min(row["accuracy"] for row in late), max(row["high"] for row in late)
+    last = axes.get_xlim()[1]
+    late = [row for row in table if row["epoch"] > 0.15 * last] or table
+    end = [row["low"] for row in late if row["epoch"] > 0.5 * last]
+    bottom, top = min(end + [row["accuracy"] for row in late]), max(row["high"] for row in late)
     pad = 0.05 * (top - bottom) + 0.005
     axes.set_ylim(max(bottom - pad, 0), min(top + pad, 1))
     axes.set_xlabel("epoch")

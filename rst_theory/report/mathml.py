@@ -25,10 +25,10 @@ class MathError(ValueError):
 
 _LETTERS = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ϵ", "zeta": "ζ", "eta": "η",
-    "theta": "θ", "iota": "ι", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "pi": "π", "rho": "ρ",
-    "sigma": "σ", "tau": "τ", "upsilon": "υ", "phi": "ϕ", "chi": "χ", "psi": "ψ", "omega": "ω", "Gamma": "Γ",
-    "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Xi": "Ξ", "Pi": "Π", "Sigma": "Σ", "Phi": "Φ", "Psi": "Ψ",
-    "Omega": "Ω", "varepsilon": "ε", "varphi": "φ",
+    "theta": "θ", "iota": "ι", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "pi": "π",
+    "rho": "ρ", "sigma": "σ", "tau": "τ", "upsilon": "υ", "phi": "ϕ", "chi": "χ", "psi": "ψ", "omega": "ω",
+    "varepsilon": "ε", "varphi": "φ", "Gamma": "Γ", "Delta": "Δ", "Theta": "Θ", "Lambda": "Λ", "Xi": "Ξ",
+    "Pi": "Π", "Sigma": "Σ", "Phi": "Φ", "Psi": "Ψ", "Omega": "Ω",
     "infty": "∞", "nabla": "∇", "partial": "∂", "ell": "ℓ", "emptyset": "∅",
 }  # fmt: skip
 _SIGNS = {
@@ -101,9 +101,13 @@ class _Parser:
 
     def row(self) -> str:
         """What stands between two delimiters, without an <mrow> around it."""
-        parts = []
+        parts: list[str] = []
         while self.here not in _ENDINGS:
-            parts.append(self.script())
+            if self.here == "-" and parts and parts[-1].startswith("<mo>"):
+                self.take()
+                parts.append('<mo form="prefix">−</mo>')  # a sign, not a difference: after = or a comma
+            else:
+                parts.append(self.script())
         return "".join(parts)
 
     def script(self) -> str:
@@ -162,7 +166,7 @@ class _Parser:
         if name in _FUNCTIONS:
             return f"<mrow><mi>{name}</mi><mo>&#8289;</mo></mrow>"
         if name in _LIMITS:
-            return f'<mo movablelimits="true" form="prefix">{name}</mo>'
+            return f'<mo movablelimits="true" form="prefix" lspace="0.1em" rspace="0.1em">{name}</mo>'
         if name in _SPACES:
             return f'<mspace width="{_SPACES[name]}"></mspace>'
         if name in _FRACTIONS:
@@ -177,7 +181,7 @@ class _Parser:
             case "bmod" | "mod":
                 return '<mo lspace="0.25em" rspace="0.25em">mod</mo>'
             case "text":
-                return f"<mtext>{escape(self.braces())}</mtext>"
+                return f"<mtext>{escape(self.braces()).replace(' ', '&nbsp;')}</mtext>"
             case "mathrm" | "operatorname":
                 return f'<mi mathvariant="normal">{escape(self.braces())}</mi>'
             case "mathbb":

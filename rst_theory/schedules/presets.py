@@ -55,7 +55,7 @@ def preset(name: str, p: Number = 0.5, original: bool = False) -> Schedule:
         return _ours(name, p, _symbolic_line)
     QUANTITIES["p"].check(p)
     exact = fraction(p)
-    return _original(name, exact) if original else _ours(name, exact, _line)
+    return _original(name, _simplest(exact)) if original else _ours(name, exact, _line)
 
 
 def _line(p: Fraction) -> tuple[Fraction, Fraction]:
@@ -87,6 +87,12 @@ def _ours(name: str, p: Any, line: Callable[[Any], tuple[Any, Any]]) -> Schedule
             return Cosine(0.0, 1.0)
         case _:
             return Cosine(1.0, 0.0)
+
+
+def _simplest(p: Fraction) -> Fraction:
+    """The simplest rational that is the same float: their p T is a float, where a third of 3 steps is one."""
+    simple = p.limit_denominator(10**6)
+    return simple if float(simple) == float(p) else p
 
 
 def _original(name: str, p: Fraction) -> Schedule:
