@@ -11,13 +11,13 @@ from importlib.metadata import version
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rst_theory.plots import draw_all
-from rst_theory.report import render
 
 import rst_theory
 from experiments import bound_beside_simulation, claims, cost_law, digits
 from experiments.settings import FIGURES, REPORT, RESULTS, chosen_size
 from rst_theory.files import write_json
+from rst_theory.plots import draw_all
+from rst_theory.report import render
 from rst_theory.training.records import environment
 
 PACKAGES = ("numpy", "scipy", "sympy", "matplotlib", "torch", "scikit-learn")

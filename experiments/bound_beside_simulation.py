@@ -15,7 +15,7 @@ import numpy as np
 
 import rst_theory as rst
 from experiments.pool import spread
-from experiments.schedules import COMPARED, Named
+from experiments.schedules import COMPARED, DRAWN, Named
 from experiments.settings import CONFIDENCE, Size
 from rst_theory.bounds import nonconvex_average
 from rst_theory.cost import CostLaw
@@ -59,7 +59,8 @@ def run(size: Size, results: Path) -> Iterator[float]:
     measured: list[tuple[dict[str, Any], dict[str, Any]]] = []
     yield from spread(measure, tasks, size.processes, measured)
     write_table(results, "bounds", [row for row, _ in measured])
-    write_json(results / "curves.json", [curve for _, curve in measured])
+    drawn = [curve for _, curve in measured if curve["schedule"] in DRAWN]
+    write_json(results / "curves.json", drawn)
 
 
 def measure(

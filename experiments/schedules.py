@@ -7,7 +7,7 @@ from typing import NamedTuple
 import rst_theory as rst
 from rst_theory.schedules import PRESETS, Schedule, preset
 
-__all__ = ["COMPARED", "Named", "catalogue"]
+__all__ = ["COMPARED", "DRAWN", "Named", "catalogue"]
 
 
 class Named(NamedTuple):
@@ -32,7 +32,6 @@ def catalogue(T: int) -> list[Named]:
         for p in (0.25, 0.5, 0.75)
     ]
     named += [Named(name, "preset", preset(name)) for name in PRESETS if name.startswith("cosine")]
-    sine = rst.FromExpression("0.5 + 0.4*sin(4*pi*u)")
     families: list[Schedule] = [
         rst.Constant(0.1),
         rst.Constant(0.9),
@@ -43,12 +42,16 @@ def catalogue(T: int) -> list[Named]:
         rst.InverseSqrt(0.5),
         rst.Periodic(2),
         rst.Periodic(5),
-        sine,
-        rst.Joined(((rst.Linear(0.0, 1.0), 0.25), (rst.Constant(0.5), 0.5), (rst.Cosine(1.0, 0.0), 0.25))),
     ]
     named += [Named(repr(schedule), "family", schedule) for schedule in families]
-    table = rst.Tabulated(tuple(t % 4 / 4 for t in range(T)))
-    named.append(Named("Tabulated(t mod 4 / 4)", "family", table))
+    up_and_down = rst.Joined(
+        ((rst.Linear(0.0, 1.0), 0.25), (rst.Constant(0.5), 0.5), (rst.Cosine(1.0, 0.0), 0.25))
+    )
+    named += [
+        Named("0.5 + 0.4 sin(4 pi u)", "family", rst.FromExpression("0.5 + 0.4*sin(4*pi*u)")),
+        Named("Joined(up, half, down)", "family", up_and_down),
+        Named("Tabulated(t mod 4 / 4)", "family", rst.Tabulated(tuple(t % 4 / 4 for t in range(T)))),
+    ]
     return named
 
 
@@ -67,3 +70,6 @@ COMPARED: list[Named] = [
     Named("SAM", "method", rst.Constant(1.0)),
 ]
 """Those that are simulated beside their bounds; most of them cost half of what SAM adds to SGD."""
+
+DRAWN = ("SGD", "constant p=0.5", "piecewise1 p=0.5", "piecewise2 p=0.5", "G-RST p=0.5 gamma=2", "SAM")
+"""Those whose curves along the run are kept: more than these cannot be told apart in a figure."""

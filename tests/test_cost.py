@@ -168,6 +168,8 @@ def test_quantiles_are_resolved_in_both_far_tails() -> None:
 @example([1.0], 1, 0.0)
 @example([1.0], 2, 0.0)
 @example([0.5] * 9, 5, 0.0)
+@example([5e-324, 0.99999999], 1, 0.0)
+@example([1e-200, 0.5, 0.5], 2, 1e-9)
 @settings(max_examples=300)
 def test_tail_bounds_hold_and_are_in_order(p: list[float], k: int, shift: float) -> None:
     law = CostLaw(p, len(p))

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import sympy
 from conftest import NUMERIC, ONE_STEP
-from hypothesis import assume, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from rst_theory.notation import QUANTITIES, DomainError
 from rst_theory.schedules import (
@@ -82,7 +81,7 @@ def cosine(start, end):
 
 def table(values):
     def value(t, T):
-        assert T == len(values)
+        assert len(values) == T
         return exact(values[t])
 
     return value
@@ -221,7 +220,7 @@ def test_means_are_exact(run):
         (Joined([(Constant(0.5), 1 / 3)] * 3), lambda T: 0),
         (Joined([(Constant(1), 0), (Piecewise(0, 1, Fraction(1, 3)), 1)]), lambda T: 1 / T),
     ],
-    ids=str,
+    ids=lambda value: repr(value) if isinstance(value, Schedule) else "",
 )
 def test_means_tend_to_the_limit_at_the_stated_rate(schedule, rate):
     """Each phase boundary is off by less than a step, and every value here is at most 1."""
@@ -336,7 +335,7 @@ def test_presets_are_the_table(name, original, p, T, as_float):
     probabilities = schedule.probabilities(T)
     for t in range(T):
         assert probabilities[t] == pytest.approx(float(real(formula(t, T))), rel=ONE_STEP, abs=ONE_STEP)
-        assert agree(schedule.expression(t, T), formula(t, T)) or (as_float and original)
+        assert agree(schedule.expression(t, T), formula(t, T))
     assert from_dict(schedule.to_dict()) == schedule
 
 
@@ -374,7 +373,7 @@ def test_preset_refuses_what_it_does_not_know():
         preset("linear3")
     with pytest.raises(ValueError, match="needs a number p"):
         preset("linear1", sympy.Symbol("p"), original=True)
-    with pytest.raises(TypeError, match="probability p must be a real number; got '0.3'"):
+    with pytest.raises(TypeError, match=r"probability p must be a real number; got '0\.3'"):
         preset("linear1", "0.3")
 
 
@@ -422,7 +421,7 @@ def test_parameters_that_are_no_numbers_are_refused(make, bad):
         (lambda: Periodic(2.0), TypeError, "Periodic every must be an integer; got 2.0"),
         (lambda: Tabulated([]), ValueError, r"shape \(T,\) with T >= 1; got shape \(0,\)"),
         (lambda: Tabulated([[1.0]]), ValueError, r"got shape \(1, 1\)"),
-        (lambda: Tabulated([0.5, -0.5, math.nan]), DomainError, "Tabulated values finite and >= 0; got -0.5 at t = 1"),
+        (lambda: Tabulated([0.5, -0.5, math.nan]), DomainError, "values finite and >= 0; got -0.5 at t = 1"),
         (lambda: Tabulated([0.5, math.nan]), DomainError, "got nan at t = 1"),
         (lambda: Joined([]), ValueError, "at least one part"),
         (lambda: Joined([(0.5, 1.0)]), TypeError, "must be .schedule, fraction. pairs; got 0.5"),
@@ -436,11 +435,11 @@ def test_parameters_that_are_no_numbers_are_refused(make, bad):
         (lambda: FromExpression("2 - t").at(4, 5), DomainError, ">= 0; got -2.0 at t = 4"),
         (lambda: FromExpression("1/(t - 2)**2").values(5), DomainError, "got inf at t = 2"),
         (lambda: FromExpression("sqrt(3 - t)").values(5), DomainError, "got nan at t = 4"),
-        (lambda: Tabulated([1, 2]).values(3), DomainError, "T = 2, the number of values of Tabulated; got 3"),
-        (lambda: Tabulated([1, 2]).mean(np.int64(3)), DomainError, "T = 2, the number of values of Tabulated; got 3"),
-        (lambda: Tabulated([1, 2]).expression(t_, 3), DomainError, "T = 2, the number of values of Tabulated; got 3"),
+        (lambda: Tabulated([1, 2]).values(3), DomainError, "T = 2, the number of values.* got 3"),
+        (lambda: Tabulated([1, 2]).mean(np.int64(3)), DomainError, "T = 2, the number of values.* got 3"),
+        (lambda: Tabulated([1, 2]).expression(t_, 3), DomainError, "T = 2, the number of values.* got 3"),
         (lambda: Tabulated([1, 2]).mean(), DomainError, "a table has no limit"),
-        (lambda: Joined([(Tabulated([1, 2]), 0.5), (Constant(1), 0.5)]).values(6), DomainError, "T = 2.*; got 3"),
+        (lambda: Joined([(Tabulated([1, 2]), 0.5), (Constant(1), 0.5)]).values(6), DomainError, "got 3"),
         (lambda: Linear(0, 1).at(0), DomainError, "a number of steps T for Linear"),
         (lambda: Linear(0, 1).at(3, 3), DomainError, "0 <= t < 3; got 3"),
         (lambda: Constant(1).at(-1), DomainError, "0 <= t; got -1"),
@@ -520,7 +519,7 @@ def test_schedules_are_frozen_values(schedule):
         (Tabulated([0.1, 0.2]), "Tabulated([0.1, 0.2], T = 2)"),
         (Tabulated([1, 2, 3, 4, 5]), "Tabulated([1, 2, 3, 4, …], T = 5)"),
         (FromExpression(" t/T "), "FromExpression(t/T)"),
-        (Joined([(Constant(0.5), 0.25), (Linear(0.0, 1.0), 0.75)]), "Joined(Constant(0.5) for 0.25, Linear(0.0, 1.0) for 0.75)"),
+        (Joined([(Periodic(2), 0.2), (Constant(1), 0.8)]), "Joined(Periodic(2) for 0.2, Constant(1.0) for 0.8)"),
         (Constant(sympy.Symbol("a")), "Constant(a)"),
     ],
 )  # fmt: skip

@@ -80,7 +80,7 @@ def _draw_accuracy(axes: Axes, table: Sequence[Row]) -> None:
         axes.plot([at], [row["accuracy"]], "o", color=shade, ms=4.5, label=name)
     _name_points(axes, table)
     axes.set_xlabel("propagation pairs per step")
-    axes.set_ylabel("test accuracy")
+    style.label_y(axes, "test accuracy")
 
 
 def _name_points(axes: Axes, table: Sequence[Row]) -> None:

@@ -17,7 +17,7 @@ __all__ = ["plot_bounds"]
 
 _FIELDS = ("problem", "schedule", "measured", "low", "high", "bound", "ratio")
 _PITCH, _TOP, _BOTTOM, _BETWEEN = 0.155, 0.5, 0.42, 0.2
-_RATIO, _RIGHT = 0.42, 0.06
+_RIGHT = 0.14
 
 
 @style.styled
@@ -40,6 +40,7 @@ def plot_bounds(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
     lines = math.ceil(len(problems) / columns)
     left = min(max(map(style.text_width, schedules)) + 0.1, 0.36 * width)
     across = (width - left) / columns
+    ratios = max(style.text_width(_ratio(row)) for row in table)
     height = _PITCH * len(schedules)
     figure = style.blank(width, _TOP + lines * (height + _BOTTOM) + (lines - 1) * _BETWEEN)
     for i, problem in enumerate(problems):
@@ -48,7 +49,7 @@ def plot_bounds(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
             figure,
             left + column * across,
             _TOP + line * (height + _BOTTOM + _BETWEEN),
-            across - _RATIO - _RIGHT,
+            across - ratios - _RIGHT,
             height,
             style.fitted(problem, across, style.STRONG),
         )
@@ -78,7 +79,7 @@ def _draw(axes: Axes, rows: Sequence[Row], schedules: Sequence[str]) -> None:
         )
         violated = row["low"] > row["bound"]
         axes.annotate(
-            f"×{row['ratio']:#.3g}",
+            _ratio(row),
             (1, y),
             xycoords=axes.get_yaxis_transform(),
             xytext=(4, 0),
@@ -88,3 +89,7 @@ def _draw(axes: Axes, rows: Sequence[Row], schedules: Sequence[str]) -> None:
             weight="bold" if violated else "normal",
             color="#b00020" if violated else style.INK,
         )
+
+
+def _ratio(row: Row) -> str:
+    return f"×{row['ratio']:#.3g}"

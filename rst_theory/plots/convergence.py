@@ -63,8 +63,7 @@ def plot_convergence(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure
             style.label_ends(axes, [(r["schedule"], r["t"][-1] + 1, r["mean"][-1]) for r in panel], names)
         if relative:
             axes.axhline(1, color=style.colour("SGD"), lw=0.6)
-        axes.set_ylabel("divided by SGD's" if relative else "mean of $\\|\\nabla f(x_t)\\|^2$")
-        axes.yaxis.set_label_coords(-0.38 / across, 0.5)
+        style.label_y(axes, "divided by SGD's" if relative else "mean of $\\|\\nabla f(x_t)\\|^2$")
         axes.set_xlabel("step $t + 1$")
     return figure
 

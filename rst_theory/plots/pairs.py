@@ -24,7 +24,7 @@ _FIELDS = (
     "expected_high",
     "steps",
 )
-_KEY, _TOP, _BOTTOM, _LEFT, _RIGHT, _HEIGHT = 0.2, 0.3, 0.42, 0.5, 0.12, 1.45
+_KEY, _TOP, _BOTTOM, _LEFT, _RIGHT, _HEIGHT = 0.2, 0.3, 0.42, 0.54, 0.12, 1.45
 
 
 @style.styled
@@ -65,7 +65,7 @@ def plot_pairs(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
         _draw(axes, [row for row in random if row["method"] == method])
         axes.tick_params(labelleft=column == 0)
         if column == 0:
-            axes.set_ylabel("pairs per step")
+            style.label_y(axes, "pairs per step")
         axes.set_xlabel("seed")
     style.key(figure, "● spent    ○ announced before the run    band: the law's 99 % interval")
     return figure

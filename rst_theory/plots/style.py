@@ -37,6 +37,7 @@ __all__ = [
     "key",
     "label_ends",
     "label_rows",
+    "label_y",
     "log_axis",
     "ordered",
     "spread",
@@ -159,12 +160,12 @@ def ordered(values: Iterable[T]) -> list[T]:
 
 @functools.cache
 def text_width(text: str, size: float = SMALL) -> float:
-    """The width of a line of text in the type of this module."""
+    """The width of a text, set on one line in the type of this module."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextToPath
 
     prop = FontProperties(family="DejaVu Sans", size=size)
-    width: float = TextToPath().get_text_width_height_descent(text, prop, ismath=False)[0]
+    width: float = TextToPath().get_text_width_height_descent(" ".join(text.split()), prop, ismath=False)[0]
     return width / 72
 
 
@@ -211,6 +212,14 @@ def label_rows(axes: Axes, labels: Sequence[str], width: float) -> None:
     axes.spines["left"].set_visible(False)
 
 
+def label_y(axes: Axes, text: str, distance: float = 0.42) -> None:
+    """Name the vertical axis, this many inches from it, so that the names of panels line up."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # noqa: S101  axes always have one
+    axes.set_ylabel(text)
+    axes.yaxis.set_label_coords(-distance / (axes.get_position().width * figure.get_figwidth()), 0.5)
+
+
 def log_axis(axis: Axis, low: float, high: float, most: int = 5) -> None:
     """Ticks for a log axis from `low` to `high`: at most `most` of them, with at least two numbers."""
     from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
@@ -245,9 +254,9 @@ def interval(axes: Axes, y: float, row: tuple[float, float, float], label: str, 
     """A dot at the first number with a line from the second to the third, in the colour of the label."""
     middle, low, high = row
     axes.plot(
-        [low, high], [y, y], color=colour(label), lw=2.4, alpha=0.4, label=f"{name} interval", clip_on=False
+        [low, high], [y, y], color=colour(label), lw=3.2, alpha=0.4, label=f"{name} interval", clip_on=False
     )
-    axes.plot([middle], [y], "o", color=colour(label), ms=3.6, label=name, clip_on=False)
+    axes.plot([middle], [y], "o", color=colour(label), ms=3, label=name, clip_on=False)
 
 
 def spread(positions: Sequence[float], gap: float, least: float, most: float) -> list[float]:

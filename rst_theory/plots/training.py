@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_training"]
 
-_TOP, _BOTTOM, _LEFT, _HEIGHT = 0.12, 0.42, 0.48, 2.1
+_TOP, _BOTTOM, _LEFT, _HEIGHT = 0.12, 0.42, 0.54, 2.1
 
 
 @style.styled
@@ -50,6 +50,6 @@ def plot_training(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
     pad = 0.05 * (top - bottom) + 0.005
     axes.set_ylim(max(bottom - pad, 0), min(top + pad, 1))
     axes.set_xlabel("epoch")
-    axes.set_ylabel("test accuracy")
+    style.label_y(axes, "test accuracy")
     style.label_ends(axes, ends, names)
     return figure
