@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import sympy
 from conftest import NUMERIC
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from rst_theory.schedules import FromExpression, expressions
 from rst_theory.schedules.expressions import limit_of_mean, names, numeric, parse, symbolic

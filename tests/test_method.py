@@ -8,8 +8,7 @@ import pytest
 import sympy
 import torch
 from conftest import ONE_STEP
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 from hypothesis.extra import numpy as hnp
 from PEPit import PEP
 from PEPit.functions import SmoothFunction

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import sympy
 import torch
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 
 from rst_theory.notation import (
     QUANTITIES,

@@ -519,7 +519,7 @@ def test_schedules_are_frozen_values(schedule):
         (Tabulated([0.1, 0.2]), "Tabulated([0.1, 0.2], T = 2)"),
         (Tabulated([1, 2, 3, 4, 5]), "Tabulated([1, 2, 3, 4, …], T = 5)"),
         (FromExpression(" t/T "), "FromExpression(t/T)"),
-        (Joined([(Periodic(2), 0.2), (Constant(1), 0.8)]), "Joined(Periodic(2) for 0.2, Constant(1.0) for 0.8)"),
+        (Joined([(Periodic(2), 0), (Constant(1), 1)]), "Joined(Periodic(2) for 0.0, Constant(1.0) for 1.0)"),
         (Constant(sympy.Symbol("a")), "Constant(a)"),
     ],
 )  # fmt: skip

@@ -7,8 +7,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 import pytest
 from conftest import COMPARISON_ALARM, z_threshold
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
@@ -149,6 +148,27 @@ def test_systematic_trials_are_madows(p, seed, replica):
     assert [trials.draw(t) for t in range(len(p))] == expected
     # the total is one of the two integers around the sum
     assert math.floor(Fraction(sum(units), ONE)) <= trials.extra_pairs <= math.ceil(Fraction(sum(units), ONE))
+
+
+@pytest.mark.parametrize("t", range(20))
+def test_a_probability_of_the_uniform_itself_is_one_unit_too_small(t):
+    n = numerator(9, t)
+    for units, expected in [(n, False), (n + 1, True)]:
+        p = np.full(t + 1, units / ONE)
+        assert Trials(p, 9).draw(t) is coin(units / ONE, 9, t) is expected
+
+
+@pytest.mark.parametrize("seed", [seed for seed in range(40) if numerator(seed, 0) > 0.76 * ONE])
+def test_the_comb_is_right_to_the_last_unit(seed):
+    """Probabilities are rounded to the nearest multiple of 2^-53; below 1/4 a float holds quarters of it."""
+    missing = ONE - numerator(seed, 0)
+    for units, expected in [
+        (missing - 1, False),
+        (missing - 0.75, False),
+        (missing - 0.25, True),
+        (missing, True),
+    ]:
+        assert Trials([units / ONE], seed, "systematic").draw(0) is expected
 
 
 @pytest.mark.parametrize("kind", KINDS)

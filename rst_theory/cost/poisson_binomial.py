@@ -190,7 +190,7 @@ class _OpenTrials:
         Every tilt is valid in all that follows; that this one is near makes it accurate, and Chernoff's
         exponent the least to within 1e-16.
         """
-        odds = math.log(mean / (self.count - mean))
+        odds = math.log(mean) - math.log(self.count - mean)
         low, high = odds - float(self.points.max()), odds - float(self.points.min())
         theta = min(max(0.0, low), high)
         for _ in range(200):

@@ -115,6 +115,7 @@ class RST(Optimizer):
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
+        """The parameter groups: the base's own list."""
         return self.base.param_groups
 
     @param_groups.setter
@@ -123,6 +124,7 @@ class RST(Optimizer):
 
     @property
     def state(self) -> Any:
+        """The state: the base's own."""
         return self.base.state
 
     @state.setter
@@ -131,6 +133,7 @@ class RST(Optimizer):
 
     @property
     def defaults(self) -> dict[str, Any]:
+        """The defaults: the base's own."""
         return self.base.defaults
 
     @defaults.setter

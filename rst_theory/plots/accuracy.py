@@ -38,21 +38,18 @@ def plot_accuracy(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
     table = checked("digits_summary", rows, only=_FIELDS)
     pairs = _differences(table)
     labels = [f"{row['method']} − {other.upper()}" for row, other in pairs]
-    left = max(map(style.text_width, labels), default=0.0) + 0.12
+    beside = width > 5
+    room = width / 2 if beside else width
+    left = min(max(map(style.text_width, labels), default=0.0) + 0.12, 0.35 * room)
     height = _PITCH * max(len(pairs), 1)
-    if width > 5:
-        half = width / 2
-        figure = style.blank(width, _TOP + _HEIGHT + _BOTTOM)
-        first = style.axes_at(figure, _LEFT, _TOP, half - _LEFT - _RIGHT, _HEIGHT, "Accuracy against cost")
-        place = (half + left, _TOP, half - left - _NUMBERS, _HEIGHT)
-    else:
-        figure = style.blank(width, 2 * (_TOP + _BOTTOM) + _HEIGHT + height)
-        first = style.axes_at(figure, _LEFT, _TOP, width - _LEFT - _RIGHT, _HEIGHT, "Accuracy against cost")
-        place = (left, 2 * _TOP + _HEIGHT + _BOTTOM, width - left - _NUMBERS, height)
+    figure = style.blank(width, _TOP + _HEIGHT + _BOTTOM + (0 if beside else _TOP + height + _BOTTOM))
+    first = style.axes_at(figure, _LEFT, _TOP, room - _LEFT - _RIGHT, _HEIGHT, "Accuracy against cost")
     _draw_accuracy(first, table)
     if pairs:
-        second = style.axes_at(figure, *place, "Paired differences")
-        _draw_differences(second, pairs, labels, left)
+        x, y, tall = (room, _TOP, _HEIGHT) if beside else (0, 2 * _TOP + _HEIGHT + _BOTTOM, height)
+        across = room - left - _NUMBERS
+        second = style.axes_at(figure, x + left, y, across, tall, "Paired differences")
+        _draw_differences(second, pairs, labels, left - 0.08)
     return figure
 
 

@@ -144,7 +144,7 @@ class _Parser:
         if word[0].isdigit():
             return f"<mn>{word}</mn>"
         if word.isalpha():
-            return f"<mi>{escape(word)}</mi>"
+            return f"<mi>{word}</mi>"
         if word in "_^}":
             raise MathError(f"unexpected {word!r} in {self.latex!r}")
         return _sign(word.replace("-", "−").replace("*", "∗"))

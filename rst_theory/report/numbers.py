@@ -39,7 +39,7 @@ def estimate(middle: float, low: float, high: float) -> str:
     beyond the range of plain decimals share one power of ten.
     """
     size = max(abs(middle), abs(low), abs(high))
-    if size == 0:
+    if size < 1e-300:  # beyond the range of powers of ten
         return f"0 {interval(0, 0, 0)}"
     power = math.floor(math.log10(size))
     if not -4 <= power < 5:

@@ -60,7 +60,7 @@ def closed_form(schedule: Schedule, T: Any = None, kind: TrialsKind = "independe
     """
     import sympy
 
-    T = QUANTITIES["steps"].symbol if T is None else sympy.sympify(T)
+    T = QUANTITIES["steps"].symbol if T is None else sympy.sympify(T, strict=True)
     mean = _summed(T * schedule.mean(T))
     if kind == "systematic":
         part = sympy.frac(mean)
