@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import sympy
 from conftest import NUMERIC, ONE_STEP, z_threshold
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import rst_theory as rst
 from rst_theory.bounds import ALL, Bound, OneStepBound, best
@@ -118,7 +117,7 @@ def test_the_worked_numbers_of_the_notes():
 
 @given(eta=st.floats(0.05, 1.95), sigma=st.floats(0, 3), gap=st.floats(0, 10), T=st.integers(1, 50))
 def test_without_trials_it_is_the_bound_of_ghadimi_and_lan(eta, sigma, gap, T):
-    """Their (2.11): sum of (2 eta - L eta^2) E G^2 <= 2 Delta + L sigma^2 sum of eta^2; L = 1."""
+    """Theorem 2.1: sum of (2 eta - L eta^2) E G^2 <= 2 Delta + L sigma^2 sum of eta^2; here L = 1."""
     constants = ProblemConstants(L=1.0, sigma=sigma)
     theirs = (2 * gap + sigma**2 * T * eta**2) / (T * (2 * eta - eta**2))
     arguments = {"steps": T, "eta": eta, "rho": 0.7, "constants": constants, "gap": gap}
@@ -147,18 +146,13 @@ def test_the_floor_is_the_square_of_q_times_smoothness_times_radius():
     assert value > (0.8 * 0.2) ** 2
 
 
-def test_sam_sits_on_the_floor_of_its_instance():
-    """L = rho = 1: the gradient at the perturbed point is 0, so SAM stays where ||grad f|| = 1 - 4 w."""
-    w = 1e-3
-    G = 1 - 4 * w
-    knots = [-G, w, 1 - w, 1.0]
-    floor = PiecewiseQuadratic(
-        knots, [0.0, G + w, G + w - (1 - 2 * w), 0.0], left=0.0, right=0.0, start=[0.0]
-    )
+@pytest.mark.parametrize("q", [0.5, 1.0, 1.5])
+def test_a_certain_trial_sits_on_the_floor_of_the_instance_of_the_note(q):
+    rho = 0.25
+    floor = PiecewiseQuadratic([0.0, rho], [q * rho, (q - 1) * rho], left=1.0, right=1.0, start=[0.0])
     assert floor.constants.L == 1
-    trajectories = rst.simulate(floor, 1.0, steps=100, eta=0.01, rho=1.0, replicas=1)
-    # A multiple of the rounding of the knots enters at each step; the exact run does not move at all.
-    assert trajectories.squared_gradient_norm.mean == pytest.approx(np.full(100, G**2), rel=1e-12)
+    run = rst.simulate(floor, 1.0, steps=100, eta=0.3, rho=rho, gamma=q, replicas=1)
+    assert run.squared_gradient_norm.mean == pytest.approx(np.full(100, (q * rho) ** 2), rel=ONE_STEP)
 
 
 # Domains
@@ -281,7 +275,7 @@ def test_the_rate_of_the_notes_bounds_the_bound():
             constants=ProblemConstants(L=L, sigma=sigma),
             gap=gap,
         )
-        U2 = 6 * q**2 * L**2 * rho0**2 * eta0
+        U2 = 3 * q**2 * L**2 * rho0**2 * eta0
         total = (
             gap
             + 3 * q * L**2 * rho0 * eta0**2 * sigma

@@ -9,8 +9,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import sympy
-from hypothesis import assume, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, example, given, settings, strategies as st
 
 from rst_theory import CostLaw, Trials
 from rst_theory.cost import TailMethod, closed_form

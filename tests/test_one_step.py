@@ -125,6 +125,24 @@ def test_degenerate_parameters_leave_the_step_of_gradient_descent(bound):
     assert still == 0
 
 
+@pytest.mark.parametrize("bound", [one_step_smooth, one_step_convex, one_step_strongly_convex])
+def test_a_zero_gradient_moves_nothing(bound):
+    constants = ProblemConstants(L=2.0, mu=0.5)
+    assert bound.evaluate(p=0.5, eta=0.7, rho=0.2, gradient_norm=0.0, constants=constants) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rho": 1e-160}, {"rho": 5e-324}, {"eta": 1e-200}, {"gamma": 1e-300}, {"gradient_norm": 1e-150}],
+)
+def test_tiny_parameters_give_numbers(change):
+    arguments = {"p": 0.5, "eta": 0.3, "rho": 0.2, "gamma": 1.0, "gradient_norm": 0.1} | change
+    value = one_step_smooth.evaluate(constants=ProblemConstants(L=1.0), **arguments)
+    assert math.isfinite(value)
+    bound = 0.5 * 0.2**2  # what the descent lemma gives at most: p L rho^2 (u^2/2 + u h) with u, h <= 1/2
+    assert -0.01 <= value <= bound
+
+
 def test_domains():
     arguments = {"p": 0.5, "eta": 0.3, "rho": 0.2, "gradient_norm": 1.0}
     with pytest.raises(DomainError, match=r"sigma = 0; got 0\.1"):

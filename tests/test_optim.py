@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ONE_STEP
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 from torch import nn
 from torch.optim import lr_scheduler as schedulers
 

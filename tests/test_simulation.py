@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import NUMERIC, ONE_STEP, z_threshold
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import rst_theory as rst
 from rst_theory.notation import DomainError

@@ -27,11 +27,11 @@ from rst_theory.training import (
     build_model,
     load_data,
     load_record,
+    loop as training_loop,
     records,
     save_record,
     train,
 )
-from rst_theory.training import loop as training_loop
 from rst_theory.training.seeds import generator
 from rst_theory.trials import Trials
 

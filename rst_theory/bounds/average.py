@@ -200,7 +200,7 @@ def _guaranteed_descent(s: Setting) -> FloatArray:
 
 def _unnormalized(s: Setting) -> float:
     c = _guaranteed_descent(s)
-    c[-1] = max(c[-1], 1 / (2 * s.L))
+    c[-1] = 1 / (2 * s.L)
     return float(s.gap / (c.size * c.min()))
 
 
@@ -212,7 +212,7 @@ def _symbolic_unnormalized() -> Symbolic:
     p, eta, rho, gamma = i.p[t], i.eta[t], i.rho[t], i.gamma[t]
     q, a = p * gamma, eta * (1 - L * eta / 2)
     c = a - eta * q * sympy.Abs(1 - L * eta) * L * rho - L**3 * eta**2 / 2 * q * gamma * rho**2
-    weight = sympy.Piecewise((sympy.Max(c, 1 / (2 * L)), sympy.Eq(t, T - 1)), (c, True))
+    weight = sympy.Piecewise((1 / (2 * L), sympy.Eq(t, T - 1)), (c, True))
     least = sympy.Symbol(r"w_{\min}", positive=True)
     return Symbolic(i.gap / (T * least), {least: sympy.Function(r"\min_{0 \le t < T}")(weight)})
 

@@ -107,7 +107,7 @@ class OneStepBound:
             raise DomainError("sigma = 0", constants.sigma)
         if A.STRONGLY_CONVEX in self.assumptions and constants.mu == 0:
             raise DomainError("mu > 0", constants.mu)
-        return self.formula(step)
+        return self.formula(step) if step.G > 0 else 0.0  # a zero gradient moves nothing
 
 
 def _strongly_convex(s: Step) -> float:
@@ -124,25 +124,25 @@ def _convex(s: Step) -> float:
 
 def _smooth(s: Step) -> float:
     p, eta, rho, gamma, G, L, _ = s
-    a = eta * (1 - L * eta / 2)
-    if rho == 0 or gamma == 0 or eta == 0:
-        return -a * G**2
-    e, h = eta * L, G / (L * rho)
-    return L * rho**2 * ((1 - p) * -e * (1 - e / 2) * h**2 + p * _perturbed(e, h, gamma))
+    a, q = eta * (1 - L * eta / 2), p * gamma
+    if eta * L >= 1 or gamma * L * rho <= G:
+        mixing = L * eta**2 / 2 * q * gamma * (L * rho) ** 2
+        return -a * G**2 + eta * q * abs(1 - L * eta) * L * rho * G + mixing
+    return -(1 - p) * a * G**2 + p * L * rho**2 * _overshot(eta * L, G / (L * rho), gamma)
 
 
-def _perturbed(e: float, h: float, gamma: float) -> float:
-    """S: the worst change of f in a perturbed step, in units of L rho^2, for e = eta L, h = G/(L rho)."""
+def _overshot(e: float, h: float, gamma: float) -> float:
+    """S: the worst change of f in a perturbed step that overshoots to the ascent side, by D.
+
+    In units of L rho^2, for e = eta L < 1 and h = G/(L rho) < gamma.
+    """
     u, b = e * gamma, -e * (1 - e / 2) * h**2
-    if e >= 1 or h >= gamma:
-        return b + u * abs(1 - e) * h + u**2 / 2
-    # The step overshoots into the ascent side: D > 0 is how far.
     D = e * (gamma - h)
-    k = 1 + 1 / (2 * u)
-    d = (h + k * D / u) / (2 * k**2 - 1)
+    scale = 2 * u**2 + 4 * u + 1
+    d = (2 * u**2 * h + (2 * u + 1) * D) / scale
     candidates = [b - u * (1 - e) * h + u**2 / 2]
     if d <= min(1, D):
-        candidates.append((2 * (u * h) ** 2 + 2 * (2 * u + 1) * h * D + D**2) / (2 * (2 * u**2 + 4 * u + 1)))
+        candidates.append((2 * (u * h) ** 2 + 2 * (2 * u + 1) * h * D + D**2) / (2 * scale))
     if D <= 1 and d >= D:
         candidates.append(h * D - D**2 / 2)
     if D > 1:
@@ -201,7 +201,7 @@ _ONE_STEP = frozenset({A.SMOOTH, A.NOISELESS, A.INDEPENDENT_TRIALS, A.NORMALIZED
 
 one_step_smooth = OneStepBound(
     name="one_step_smooth",
-    title="One step on a smooth nonconvex objective",
+    title="One step on a smooth nonconvex objective; proved for eta L >= 1 or G >= gamma L rho, else computed",
     source="one_step.md#smooth",
     kind="tight",
     assumptions=_ONE_STEP,

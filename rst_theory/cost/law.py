@@ -10,8 +10,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from rst_theory.cost.symbolic import ClosedForm, closed_form
 from rst_theory.cost.poisson_binomial import PoissonBinomial
+from rst_theory.cost.symbolic import ClosedForm, closed_form
 from rst_theory.cost.systematic import SystematicSum
 from rst_theory.notation import QUANTITIES, DomainError, FloatArray, natural
 from rst_theory.schedules import Constant, Schedule, Tabulated

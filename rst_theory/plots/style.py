@@ -254,9 +254,9 @@ def interval(axes: Axes, y: float, row: tuple[float, float, float], label: str, 
     """A dot at the first number with a line from the second to the third, in the colour of the label."""
     middle, low, high = row
     axes.plot(
-        [low, high], [y, y], color=colour(label), lw=3.2, alpha=0.4, label=f"{name} interval", clip_on=False
+        [low, high], [y, y], color=colour(label), lw=3.6, alpha=0.4, label=f"{name} interval", clip_on=False
     )
-    axes.plot([middle], [y], "o", color=colour(label), ms=3, label=name, clip_on=False)
+    axes.plot([middle], [y], "o", color=colour(label), ms=2.4, label=name, clip_on=False)
 
 
 def spread(positions: Sequence[float], gap: float, least: float, most: float) -> list[float]:

@@ -12,8 +12,8 @@ __all__ = ["CAPTIONS", "CLAIMS", "VERDICTS", "Claim", "Headline", "claims", "des
 CAPTIONS = {
     "schedules": "Every schedule: the probability p of a sharpness-aware step over the run. Dashed: its "
     "mean. What changes faster than can be drawn is shown by its mean alone.",
-    "cost": "Extra propagation pairs per step: the exact mean, and the 99 % interval of the exact law. A dot "
-    "without a line is a cost known for certain. SGD stands at 0, SAM at 1.",
+    "cost": "Extra propagation pairs per step: the exact mean, and the 99 % interval of the exact law. Where "
+    "none shows, it is narrower than its dot; the table has its ends. SGD stands at 0, SAM at 1.",
     "bounds": "The bound beside the measurement, on common random numbers: the bound's own metric with its "
     "99 % interval (often narrower than the dot), and the bound. The factor at the right is bound over "
     "measured: 1 would be exact, and less than 1 would refute the bound.",
