@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 import sympy
@@ -17,13 +19,13 @@ from rst_theory.notation import Assumption, DomainError, ProblemConstants
 from rst_theory.problems import PiecewiseQuadratic, Quadratic
 
 MANY_STEPS = [bound for bound in ALL.values() if isinstance(bound, Bound)]
-C = ProblemConstants(L=2.0, mu=0.5, sigma=0.3, f_star=0.0)
+CONSTANTS = ProblemConstants(L=2.0, mu=0.5, sigma=0.3, f_star=0.0)
 
 positive = st.floats(0.01, 10)
 probability = st.floats(0, 1)
 
 
-def run(bound, p, eta, rho, gamma, constants=C, gap=1.5):
+def run(bound, p, eta, rho, gamma, constants=CONSTANTS, gap=1.5):
     return bound.evaluate(
         schedule=rst.Tabulated(tuple(p)),
         steps=len(p),
@@ -60,16 +62,18 @@ def test_its_source_is_an_anchor_of_a_note(bound, request):
 
 
 def exact_master(p, eta, rho, gamma, L, sigma, gap):
-    """The theorem of paper_notes/master_bound.md, term by term, in 50 digits."""
-    W = U2 = sympy.Integer(0)
-    total = sympy.Rational(gap)
+    """The theorem of paper_notes/master_bound.md, term by term: rationals, and roots in 50 digits."""
+    W = U2 = Fraction(0)
+    C = Fraction(gap)
     for values in zip(p, eta, rho, gamma, strict=True):
-        P, E, R, Y = map(sympy.Rational, values)
-        a = E - sympy.Rational(L) * E**2 / 2
+        P, E, R, Y = map(Fraction, values)
+        a = E - L * E**2 / 2
         u = P * Y * L * R * E * abs(1 - L * E)
         W, U2 = W + a, U2 + u**2 / a
-        total += P * Y * L**2 * R * E**2 * sigma + L * E**2 * (sigma**2 + P * Y**2 * L**2 * R**2) / 2
-    return float((((sympy.sqrt(U2) + sympy.sqrt(U2 + 4 * total)) / 2) ** 2 / W).evalf(50))
+        C += P * Y * L**2 * R * E**2 * sigma + L * E**2 * (sigma**2 + P * Y**2 * L**2 * R**2) / 2
+    with mpmath.workdps(50):
+        U2, C, W = (mpmath.mpf(x.numerator) / x.denominator for x in (U2, C, W))
+        return float(((mpmath.sqrt(U2) + mpmath.sqrt(U2 + 4 * C)) / 2) ** 2 / W)
 
 
 @given(
@@ -82,7 +86,7 @@ def exact_master(p, eta, rho, gamma, L, sigma, gap):
 @settings(max_examples=60)
 def test_master_bound_equals_the_theorem_in_high_precision(rows):
     p, eta, rho, gamma = map(list, zip(*rows, strict=True))
-    L, sigma, gap = sympy.Integer(2), sympy.Rational(3, 10), 1.5
+    L, sigma, gap = Fraction(2), Fraction(CONSTANTS.sigma), 1.5
     value = run(rst.bounds.nonconvex_average, p, eta, rho, gamma)
     assert value == pytest.approx(exact_master(p, eta, rho, gamma, L, sigma, gap), rel=NUMERIC)
 
@@ -126,7 +130,7 @@ def test_without_trials_it_is_the_bound_of_ghadimi_and_lan(eta, sigma, gap, T):
 
 
 def test_sam_is_the_special_case_of_certain_trials():
-    arguments = {"steps": 7, "eta": 0.3, "rho": 0.2, "constants": C, "gap": 1.0}
+    arguments = {"steps": 7, "eta": 0.3, "rho": 0.2, "constants": CONSTANTS, "gap": 1.0}
     master = rst.bounds.nonconvex_average.evaluate(schedule=1.0, **arguments)
     assert rst.bounds.sam_average.evaluate(schedule=1.0, **arguments) == master
     with pytest.raises(DomainError, match="p_t = 1"):
@@ -192,7 +196,7 @@ def test_the_last_weight_may_be_raised_where_the_last_step_would_not_descend():
     ],
 )
 def test_every_argument_is_checked(arguments, message):
-    good = {"schedule": 0.5, "steps": 5, "eta": 0.1, "rho": 0.1, "constants": C, "gap": 1.0}
+    good = {"schedule": 0.5, "steps": 5, "eta": 0.1, "rho": 0.1, "constants": CONSTANTS, "gap": 1.0}
     with pytest.raises(DomainError, match=message):
         rst.bounds.nonconvex_average.evaluate(**(good | arguments))
 

@@ -201,7 +201,7 @@ _ONE_STEP = frozenset({A.SMOOTH, A.NOISELESS, A.INDEPENDENT_TRIALS, A.NORMALIZED
 
 one_step_smooth = OneStepBound(
     name="one_step_smooth",
-    title="One step on a smooth nonconvex objective; proved for eta L >= 1 or G >= gamma L rho, else computed",
+    title="One step, smooth nonconvex; proved for eta L >= 1 or G >= gamma L rho, else computed",
     source="one_step.md#smooth",
     kind="tight",
     assumptions=_ONE_STEP,
