@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from fractions import Fraction
 
@@ -177,7 +178,14 @@ def test_the_unnormalized_bound_refuses_noise_and_ascent_without_descent():
         run(bound, [1.0] * 3, 0.5, 10.0, 1.0, ProblemConstants(L=1.0))
 
 
-def test_the_last_weight_may_be_raised_where_the_last_step_would_not_descend():
+def test_one_point_alone_is_bounded_by_smoothness():
+    """The squared gradient is at most 2 L (f - f_star), whatever the step that follows."""
+    constants = ProblemConstants(L=3.0)
+    bound = rst.bounds.nonconvex_average_unnormalized
+    assert run(bound, [1.0], 5.0, 4.0, 2.0, constants, gap=0.7) == pytest.approx(2 * 3 * 0.7, rel=ONE_STEP)
+
+
+def test_the_last_step_need_not_descend():
     constants = ProblemConstants(L=1.0)
     bound = rst.bounds.nonconvex_average_unnormalized
     assert run(bound, [0.0, 1.0], 1.0, 3.0, 1.0, constants, gap=1.0) == pytest.approx(1.0, rel=ONE_STEP)
@@ -213,13 +221,17 @@ def test_applies_to_reads_the_assumptions():
     assert not rst.bounds.one_step_strongly_convex.applies_to(Quadratic([1.0, 0.0]))
 
 
-def test_best_is_the_smallest_that_holds_and_says_why_there_is_none():
+def test_best_is_the_smallest_that_holds_and_says_why_there_is_none(monkeypatch):
     exact = Quadratic([1.0, 0.5])
     arguments = {"steps": 10, "eta": 0.5, "rho": 0.1, "gap": 1.0}
     assert best(exact, schedule=0.5, **arguments).bound is rst.bounds.nonconvex_average
     chosen = best(exact, schedule=0.5, ascent="unnormalized", **arguments)
     assert chosen.bound is rst.bounds.nonconvex_average_unnormalized
     assert chosen.value == chosen.bound.evaluate(schedule=0.5, constants=exact.constants, **arguments)
+    smaller = dataclasses.replace(chosen.bound, name="smaller", formula=lambda s: chosen.value / 2)
+    monkeypatch.setitem(ALL, "smaller", smaller)
+    found = best(exact, schedule=0.5, ascent="unnormalized", **arguments)
+    assert found == (smaller, chosen.value / 2)
     with pytest.raises(DomainError, match="assumes NOISELESS"):
         best(Quadratic([1.0], noise=1.0), schedule=0.5, ascent="unnormalized", **arguments)
     with pytest.raises(DomainError, match="eta_t < 2/L"):
