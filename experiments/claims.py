@@ -8,6 +8,7 @@ open       no evidence yet, or none that decides
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,19 @@ def run(results: Path) -> Iterable[float]:
                 "id": key,
                 "statement": STATEMENTS[key],
                 "verdict": verdict,
-                "number": number,
-                "evidence": evidence,
+                "number": number and _typeset(number),
+                "evidence": _typeset(evidence),
                 "figure": FIGURES[key],
                 "source": f"paper_notes/claims.md#{key.lower()}",
             }
         )
     write_json(results / "claims.json", claims)
     yield 1.0
+
+
+def _typeset(text: str) -> str:
+    """Minus signs before numbers, where format writes hyphens."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}", text)
 
 
 def _cost(runs: list[Row]) -> Verdict:

@@ -35,6 +35,15 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["x.json"]
 
 
+def test_the_bytes_are_on_the_disk_before_they_take_the_name(tmp_path, monkeypatch):
+    order = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda *a: (order.append("sync"), sync(*a)))
+    monkeypatch.setattr(os, "replace", lambda *a: (order.append("replace"), replace(*a)))
+    write_atomically(tmp_path / "x", "text")
+    assert order == ["sync", "replace"]
+
+
 def test_folders_are_made(tmp_path):
     write_atomically(tmp_path / "a" / "b" / "c.txt", b"bytes")
     assert (tmp_path / "a" / "b" / "c.txt").read_bytes() == b"bytes"

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from conftest import NUMERIC, ONE_STEP, z_threshold
 from hypothesis import given, settings, strategies as st
+from scipy import stats
 
 import rst_theory as rst
 from rst_theory.notation import DomainError
 from rst_theory.problems import BY_NAME, FlatAndSharp, Quadratic
-from rst_theory.simulation import BLOCK, DivergenceError, Moments
+from rst_theory.simulation import BLOCK, DivergenceError, Estimate, Moments
 from rst_theory.trials import Trials
 
 QUADRATIC = Quadratic([1.0, 0.4, 0.1], noise=0.2)
@@ -106,6 +107,13 @@ def test_the_standard_error_of_a_weighted_sum_sees_the_correlation_over_time():
     )
 
 
+@given(st.integers(1, 200), st.floats(0.01, 0.999), st.floats(0, 10))
+def test_intervals_are_those_of_student(dof, confidence, error):
+    low, high = Estimate(1.0, error, dof).interval(confidence)
+    half = error * stats.t.isf((1 - confidence) / 2, dof)
+    assert (low, high) == pytest.approx((1 - half, 1 + half), rel=NUMERIC, abs=1e-12)
+
+
 def test_one_replica_says_that_it_knows_no_error():
     run = rst.simulate(QUADRATIC, 0.5, steps=3, eta=0.1, rho=0.1, replicas=1)
     assert np.isinf(run.gap.standard_error).all()
@@ -159,6 +167,8 @@ def test_a_replica_does_not_depend_on_how_many_others_run():
     many = rst.simulate(QUADRATIC, 0.5, replicas=BLOCK + 3, **arguments)
     np.testing.assert_array_equal(few.points, many.points[:3])
     assert not np.array_equal(many.points[0, 1:], many.points[BLOCK, 1:])
+    for r in (0, 2, BLOCK, BLOCK + 2):
+        assert many.extra_pairs[r] == Trials(np.full(5, 0.5), 9, replica=r).extra_pairs
 
 
 def test_schedules_share_noise_and_coins():
