@@ -1,6 +1,9 @@
 # `make report` sets up and runs the main job (QUICK=1 for a first look); `make test` sets up and tests.
 
 PYTHON ?= python3
+# Work runs side by side in processes, one thread each.
+export OMP_NUM_THREADS ?= 1
+
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

@@ -45,7 +45,7 @@ class Size:
 FULL = Size(
     quick=False, steps=10_000, simulated_steps=1000, replicas=512, repetitions=12, epochs=40, processes=2
 )
-QUICK = Size(quick=True, steps=1000, simulated_steps=400, replicas=256, repetitions=3, epochs=12, processes=2)
+QUICK = Size(quick=True, steps=1000, simulated_steps=300, replicas=256, repetitions=4, epochs=6, processes=2)
 
 
 def chosen_size() -> Size:

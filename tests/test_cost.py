@@ -142,13 +142,14 @@ def test_quantiles_and_intervals(p: list[float], a: float, kind: str) -> None:
 
 
 def test_a_level_that_is_attained_is_found() -> None:
-    law = CostLaw(0.5, 9)
-    for k in range(9):
-        level = sum(math.comb(9, i) for i in range(k + 1)) / 2**9
-        assert law.quantile(level) == k
-        assert law.quantile(math.nextafter(level, 1) + 1e-9) == k + 1
-    assert CostLaw(0.5, 9).quantile(0) == 0
-    assert CostLaw(0.5, 9).quantile(1) == 9
+    for T in range(1, 15):
+        law = CostLaw(0.5, T)
+        for k in range(T):
+            level = sum(math.comb(T, i) for i in range(k + 1)) / 2**T
+            assert law.quantile(level) == k
+            assert law.quantile(level + 1e-9) == k + 1
+        assert law.quantile(0) == 0
+        assert law.quantile(1) == T
 
 
 def test_quantiles_are_resolved_in_both_far_tails() -> None:
@@ -215,6 +216,9 @@ def test_tail_bounds_of_a_long_run() -> None:
 
 
 @given(probabilities, st.floats(-1, 11))
+@example([0.5], 1.0)
+@example([0.5], 0.0)
+@example([0.25, 0.5, 1.0], 2.0)
 @settings(max_examples=100)
 def test_systematic_tails_are_exact(p: list[float], k: float) -> None:
     law = CostLaw(p, len(p), "systematic")
