@@ -97,8 +97,8 @@ def _convergence(bounds: list[Row]) -> Verdict:
     evidence = (
         f"The master bound, proved in this project, lies above the measured average squared gradient in "
         f"{len(bounds) - len(violations)} of {len(bounds)} cases; bound over measured value from "
-        f"{min(ratios):.4f} to {max(ratios):.2f}. For constant radii it keeps a floor of (q L rho)^2 as "
-        "the step size falls; with step sizes and radii of order 1/sqrt(t) it falls as log T/sqrt T. The "
+        f"{min(ratios):.4f} to {max(ratios):.2f}. For constant radii it keeps a floor of (qLρ)² as the "
+        "step size falls; with step sizes and radii of order 1/√t it falls as log T/√T. The "
         "theorem of the paper itself was not at hand."
     )
     verdict = "refuted" if violations else "verified"
@@ -117,12 +117,16 @@ def _families(cost: list[Row], bounds: list[Row]) -> Verdict:
     widest = max(spread, key=lambda problem: spread[problem])
     distinct = sum(_separated(half, problem) for problem in problems)
     evidence = (
-        f"Expected extra cost over {len(cost)} schedules runs from {min(shares):.3g} to {max(shares):.3g} of "
+        f"Expected extra cost over {len(cost)} schedules runs from {min(shares):.2g} to {max(shares):.2g} of "
         "SGD's cost. At equal cost (mean p = 1/2) schedules differ in the measured average squared gradient "
-        f"by up to {spread[widest]:.1%} ({widest}); the best and the worst are told apart at 99 % on "
+        f"by up to {100 * spread[widest]:.1f} % ({widest}); the best and the worst are told apart at 99 % on "
         f"{distinct} of {len(problems)} problems. Which to choose is not settled by these runs."
     )
-    return ("supported" if distinct else "open"), f"{spread[widest]:.1%} apart at equal cost", evidence
+    return (
+        ("supported" if distinct else "open"),
+        f"{100 * spread[widest]:.1f} % apart at equal cost",
+        evidence,
+    )
 
 
 def _relative_spread(rows: list[Row]) -> float:
@@ -139,9 +143,9 @@ def _separated(rows: list[Row], problem: str) -> bool:
 def _degree(summary: dict[str, Row]) -> Verdict:
     g_rst, rst = summary["G-RST"], summary["RST"]
     evidence = (
-        "The degree q = p gamma is set by gamma = degree/p wherever p > 0; where p = 0 no gamma helps, and "
-        "near 0 it grows without bound, so 'any schedule' holds with these limits. Measured at one point "
-        f"only: doubling the degree of RST at p = 0.5 moves the test accuracy from {rst['accuracy']:.3f} to "
+        "The degree q = pγ is set by γ = q/p wherever p > 0; where p = 0 no γ helps, and near 0 it grows "
+        "without bound, so “any schedule” holds with these limits. Measured at one point only: doubling the "
+        f"degree of RST at p = 0.5 moves the test accuracy from {rst['accuracy']:.3f} to "
         f"{g_rst['accuracy']:.3f} at the same cost."
     )
     return "supported", f"{rst['accuracy']:.3f} → {g_rst['accuracy']:.3f}", evidence
@@ -154,9 +158,9 @@ def _outperforms(summary: dict[str, Row]) -> Verdict:
     relation = "above" if low > 0 else "below" if high < 0 else "level with"
     evidence = (
         f"On digits with 30 % of the training labels redrawn, over {g_rst['runs']} paired seeds, G-RST "
-        f"(p = 0.5, gamma = 2) is {relation} SAM: difference {g_rst['versus_sam']:+.4f} [{low:+.4f}, "
-        f"{high:+.4f}] at 99 %, saving {saved:.0%} of SAM's extra pairs. Against SGD: "
+        f"(p = 0.5, γ = 2) is {relation} SAM: difference {g_rst['versus_sam']:+.4f} [{low:+.4f}, "
+        f"{high:+.4f}] at 99 %, saving {100 * saved:.0f} % of SAM's extra pairs. Against SGD: "
         f"{g_rst['versus_sgd']:+.4f} [{g_rst['versus_sgd_low']:+.4f}, {g_rst['versus_sgd_high']:+.4f}]. One "
-        "data set and one network cannot decide 'most cases'."
+        "data set and one network, chosen for differences that are easy to see, cannot decide “most cases”."
     )
     return "open", f"{g_rst['versus_sam']:+.4f} against SAM", evidence

@@ -71,10 +71,7 @@ def _mean_formula(named: Named) -> str:
     """The exact expected extra pairs of T steps in LaTeX, once every phase has two steps or more."""
     schedule = named.schedule
     steps = len(schedule.table) if isinstance(schedule, Tabulated) else None
-    mean = closed_form(schedule, steps).mean
-    if isinstance(mean, sympy.Piecewise):
-        mean = mean.args[-1].expr
-    return str(sympy.latex(mean if mean.has(sympy.Sum) else sympy.simplify(mean)))
+    return str(sympy.latex(closed_form(schedule, steps).eventual_mean))
 
 
 def _limit(named: Named) -> str | None:

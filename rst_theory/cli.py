@@ -94,7 +94,7 @@ def cost(
         table = isinstance(parsed, schedules.Tabulated)
         return {
             "schedule": text,
-            "formula": str(closed_form(parsed, steps if table else None).mean),
+            "formula": str(closed_form(parsed, steps if table else None).eventual_mean),
             "mean": law.mean,
             "sd": law.standard_deviation,
             "99 % low": low,

@@ -9,11 +9,12 @@ from typing import get_args
 import numpy as np
 import pytest
 import sympy
+from conftest import COMPARISON_ALARM, NUMERIC
 from hypothesis import assume, example, given, settings, strategies as st
 
 from rst_theory import CostLaw, Trials
 from rst_theory.cost import TailMethod, closed_form
-from rst_theory.notation import DomainError
+from rst_theory.notation import QUANTITIES, DomainError
 from rst_theory.schedules import (
     PRESETS,
     Constant,
@@ -28,7 +29,6 @@ from rst_theory.schedules import (
     Tabulated,
     preset,
 )
-from tests.conftest import COMPARISON_ALARM, NUMERIC
 
 METHODS = get_args(TailMethod)
 ROUNDING = Fraction(
@@ -407,3 +407,13 @@ def test_errors() -> None:
         law.log_pmf(1.5)
     with pytest.raises(ValueError, match="method must be one of"):
         law.tail_bound(3, "markov")
+
+
+@pytest.mark.parametrize("T", [4, 20, 21])
+def test_the_eventual_mean_is_the_mean_of_long_runs(T: int) -> None:
+    symbol = QUANTITIES["steps"].symbol
+    for schedule in (Linear(0.2, 0.7), Cosine(1, 0), Piecewise(0.1, 0.9, 0.3), Periodic(3), InverseSqrt(0.5)):
+        eventual = closed_form(schedule).eventual_mean
+        assert not eventual.has(sympy.Piecewise)
+        expected = schedule.values(T).sum()
+        assert float(eventual.subs(symbol, T)) == pytest.approx(expected, rel=NUMERIC)

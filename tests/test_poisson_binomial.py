@@ -9,12 +9,12 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
+from conftest import NUMERIC
 from hypothesis import example, given, settings, strategies as st
 from scipy import stats
 
 from rst_theory.cost.poisson_binomial import PoissonBinomial
 from rst_theory.notation import DomainError, FloatArray
-from tests.conftest import NUMERIC
 
 NORMAL = float(np.finfo(np.float64).tiny)  # the promise is made from 1e-290 on; it is kept down to here
 

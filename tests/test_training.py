@@ -455,8 +455,10 @@ def test_a_source_under_git_has_its_commit(monkeypatch, tmp_path):
             ["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True, text=True
         ).stdout.strip()
 
-    monkeypatch.setattr(records, "__file__", str(tmp_path / "records.py"))
-    (tmp_path / "records.py").write_text("one")
+    source = tmp_path / "package" / "training" / "records.py"
+    source.parent.mkdir(parents=True)
+    monkeypatch.setattr(records, "__file__", str(source))
+    source.write_text("one")
     (tmp_path / "other.py").write_text("")
     git("init")
     git("add", "other.py")
@@ -467,10 +469,12 @@ def test_a_source_under_git_has_its_commit(monkeypatch, tmp_path):
         return records._git_revision()
 
     assert revision() is None  # not tracked
-    git("add", "records.py")
+    git("add", str(source))
     git("commit", "-m", "one")
     assert revision() == git("rev-parse", "HEAD")
-    (tmp_path / "records.py").write_text("two")
+    (tmp_path / "other.py").write_text("results may change, the source did not")
+    assert revision() == git("rev-parse", "HEAD")
+    (source.parent.parent / "new.py").write_text("two")
     assert revision() == git("rev-parse", "HEAD") + "-dirty"
     records._git_revision.cache_clear()
 

@@ -44,6 +44,16 @@ class ClosedForm:
     variance: sympy.Expr
     per_step_limit: sympy.Expr | None
 
+    @property
+    def eventual_mean(self) -> sympy.Expr:
+        """The mean without the cases of a T so small that a phase has less than two steps."""
+        import sympy
+
+        if self.mean.has(sympy.Sum):  # SymPy 1.14 folds a Sum of a Piecewise wrongly
+            return self.mean
+        mean = sympy.piecewise_fold(self.mean)
+        return sympy.simplify(mean.args[-1].expr if isinstance(mean, sympy.Piecewise) else mean)
+
 
 def closed_form(schedule: Schedule, T: Any = None, kind: TrialsKind = "independent") -> ClosedForm:
     """Mean and variance of the extra pairs of a run, exact.

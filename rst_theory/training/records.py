@@ -119,17 +119,19 @@ def environment() -> dict[str, str | None]:
 
 @functools.cache
 def _git_revision() -> str | None:
-    """The commit of the package's source, with "-dirty" where files have changed; None where untracked."""
+    """The commit of the package's source, with "-dirty" where the source differs; None where untracked."""
     source = Path(__file__)
+    package = str(source.parent.parent)
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(source.parent), *arguments]
+        command = ["git", "-C", package, *arguments]
         return subprocess.run(  # noqa: S603
             command, check=True, capture_output=True, text=True, timeout=10
         ).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", source.name)
-        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+        git("ls-files", "--error-unmatch", str(source))
+        commit = git("rev-parse", "HEAD")
+        return f"{commit}-dirty" if git("status", "--porcelain", "--", package) else commit
     except (OSError, subprocess.SubprocessError):
         return None
