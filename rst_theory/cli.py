@@ -119,15 +119,14 @@ def bounds(
     as_json: AsJson = False,
 ) -> None:
     """The bounds on the average squared gradient that hold for each run, or why none does."""
-    from rst_theory.bounds import ALL, Bound
+    from rst_theory.bounds import ALL, RunBound
 
     objective = _problem(problem)
     gap = float(objective.gap(objective.start))
 
-    def row(text: str, parsed: Schedule, bound: Bound) -> dict[str, Any]:
+    def row(text: str, parsed: Schedule, bound: RunBound) -> dict[str, Any]:
         value, note = None, ""
-        if not bound.applies_to(objective):
-            missing = {a for a in bound.assumptions if not a.of_the_run} - objective.assumptions
+        if missing := bound.missing(objective):
             note = f"assumes {', '.join(sorted(a.name for a in missing))}"
         else:
             try:
@@ -145,7 +144,7 @@ def bounds(
         return {"schedule": text, "bound": bound.name, "value": value, "why not": note}
 
     kind = _ascent(ascent)
-    spoken = [bound for bound in ALL.values() if isinstance(bound, Bound) and bound.ascent == kind]
+    spoken = [bound for bound in ALL.values() if isinstance(bound, RunBound) and bound.ascent == kind]
     rows: list[dict[str, Any]] = []
     for text, parsed in _schedules(schedule):
         found = [row(text, parsed, bound) for bound in spoken]

@@ -14,12 +14,12 @@ from conftest import NUMERIC, ONE_STEP, z_threshold
 from hypothesis import given, settings, strategies as st
 
 import rst_theory as rst
-from rst_theory.bounds import ALL, Bound, OneStepBound, best
+from rst_theory.bounds import ALL, Bound, OneStepBound, RunBound, best
 from rst_theory.bounds.average import indexed
 from rst_theory.notation import Assumption, DomainError, ProblemConstants
 from rst_theory.problems import PiecewiseQuadratic, Quadratic
 
-MANY_STEPS = [bound for bound in ALL.values() if isinstance(bound, Bound)]
+MANY_STEPS = [bound for bound in ALL.values() if isinstance(bound, RunBound)]
 CONSTANTS = ProblemConstants(L=2.0, mu=0.5, sigma=0.3, f_star=0.0)
 
 positive = st.floats(0.01, 10)
@@ -44,6 +44,7 @@ def run(bound, p, eta, rho, gamma, constants=CONSTANTS, gap=1.5):
 @pytest.mark.parametrize("bound", ALL.values(), ids=ALL)
 def test_a_bound_carries_what_a_reader_needs(bound):
     assert ALL[bound.name] is bound
+    assert isinstance(bound, Bound)
     assert bound.kind in ("tight", "upper")
     assert bound.assumptions <= set(Assumption)
     assert bound.domain

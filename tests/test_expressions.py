@@ -25,6 +25,7 @@ REFUSED = [
     *("x", "tt", "E", "Pi", "PI", "lambda", "None", "True", "__import__", "np", "oo", "nan", "inf", "I",),
     # calls
     *("foo(t)", "eval(t)", "t(1)", "sqrt()", "sqrt(t, T)", "sqrt(x=t)", "min(t)", "min()", "min(t, key=T)",),
+    *("min(t, T, key=T)", "sqrt(t, x=T)"),
     *("sqrt(*t)", "min(*t, **T)", "sqrt(t)(t)", "Sqrt(t)",),
     *("max(" + ", ".join("t" * 17) + ")", "sqrt", "t + sin",),
     *("__import__('os').system('true')", "open('x')", "getattr(t, 'real')",),
@@ -362,6 +363,13 @@ def test_names_are_what_a_formula_uses():
         ("1 if abs(u - 0.5) < 0.2 else 0", "2/5"),
         ("1 if max(0, u - 0.5) + 1/T > 0 else 0", "1"),
         ("(t if u < 0.5 else 0)/T", "1/8"),
+        ("1 if min(t, T/2) > T/4 else 0", "3/4"),
+        ("1 if max(t, T/2)*2 - min(t, T/3) > T else 0", "1/3"),
+        ("1 if (t if u < 0.5 else T - t) > T/4 else 0", "1/2"),
+        ("1 if (u if u < 0.5 else 0) + 1/T > 0.25 else 0", "1/4"),
+        ("floor(t/2)/T", "1/4"),
+        ("1 if floor(t/2) > T/4 else 0", "1/2"),
+        ("cos(t)**2 + sin(t)**2", "1"),
         ("0.5 if not u < 0.3 and u < 0.6 or t < 3 else 1", "17/20"),
         ("1 if (1 if u < 0.5 else 0) == 1 else 0.5", "3/4"),
     ],
@@ -379,6 +387,10 @@ def test_limiting_means_by_hand(text, limit):
     [
         *("0.5 + 0.5*cos(t)", "abs(sin(t))", "1 if cos(t) > 0 else 0", "floor(2*sin(t)) + 2"),
         *("t - 2*floor(t/2)", "1 if floor(t/2)*2 == t else 0", "(1 + (-1)**t)/2", "1 + (-1)**T*u"),
+        *("1 if sin(t) > 0.5 else 0", "1 if ceil(t/2) - floor(t/2) > 0.5 else 0", "ceil(t/2) - floor(t/2)"),
+        *("min(1, t - floor(t/3)*3)", "cos(2*pi*t)", "1/(2 + cos(t))", "max(sin(t), 0)", "floor(t) - t + 1"),
+        *("T - 2*floor(T/2)", "abs(cos(pi*t))", "floor(abs(sin(t)))", "1 if max(sin(t), 0) > 0.5 else 0"),
+        *("1 if 1/(t + 1) > 1/T else 0", "1 if 1/(t + 1) > 0.5/T else 0"),  # these tend to a tie
         *("T", "T/(t + 1)", "1/u", "log(0)", "1/0"),
     ],
 )

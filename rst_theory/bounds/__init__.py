@@ -13,7 +13,16 @@ from rst_theory.bounds.average import (
     sam_average,
     sgd_average,
 )
-from rst_theory.bounds.base import Bound, Condition, HasConstants, Metric, Parameter, Setting, settle
+from rst_theory.bounds.base import (
+    Bound,
+    Condition,
+    HasConstants,
+    Metric,
+    Parameter,
+    RunBound,
+    Setting,
+    settle,
+)
 from rst_theory.bounds.one_step import (
     OneStepBound,
     one_step_convex,
@@ -30,6 +39,7 @@ __all__ = [
     "Condition",
     "Metric",
     "OneStepBound",
+    "RunBound",
     "Setting",
     "best",
     "nonconvex_average",
@@ -42,7 +52,7 @@ __all__ = [
     "sgd_average",
 ]
 
-ALL: dict[str, Bound | OneStepBound] = {
+ALL: dict[str, Bound] = {
     bound.name: bound
     for bound in (
         nonconvex_average,
@@ -59,7 +69,7 @@ ALL: dict[str, Bound | OneStepBound] = {
 class BestBound(NamedTuple):
     """The smallest bound that applies, and its value."""
 
-    bound: Bound
+    bound: RunBound
     value: float
 
 
@@ -76,7 +86,7 @@ def best(
 ) -> BestBound:
     """The smallest bound on the average squared gradient that applies to the problem and the run.
 
-    Arguments as in `Bound.evaluate`; of equal values the first in `ALL` is returned.
+    Arguments as in `RunBound.evaluate`; of equal values the first in `ALL` is returned.
 
     Raises:
         DomainError: none applies; the message says why each does not.
@@ -84,10 +94,9 @@ def best(
     refusals: list[str] = []
     found: list[BestBound] = []
     for bound in ALL.values():
-        if not isinstance(bound, Bound) or bound.ascent != ascent:
+        if not isinstance(bound, RunBound) or bound.ascent != ascent:
             continue
-        missing = {a for a in bound.assumptions if not a.of_the_run} - problem.assumptions
-        if missing:
+        if missing := bound.missing(problem):
             refusals.append(f"{bound.name} assumes {', '.join(sorted(a.name for a in missing))}")
             continue
         try:

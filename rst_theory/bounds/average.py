@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rst_theory.bounds.base import A, Bound, Condition, Metric, Setting, Symbolic
+from rst_theory.bounds.base import NO_NOISE, A, Condition, Metric, RunBound, Setting, Symbolic
 from rst_theory.notation import QUANTITIES, FloatArray
 
 if TYPE_CHECKING:
@@ -86,9 +86,6 @@ ALL_TRIALS = Condition("p_t = 1", r"p_t = 1", margin=lambda s: 0.5 - (s.p != 1),
 UNMIXED = Condition(
     "gamma_t = 1", r"\gamma_t = 1", margin=lambda s: 0.5 - (s.gamma != 1), shown=lambda s: s.gamma
 )
-NO_NOISE = Condition(
-    "sigma = 0", r"\sigma = 0", margin=lambda s: 0.5 - (s.sigma != 0), shown=lambda s: s.sigma
-)
 DESCENT = Condition(
     "c_t > 0 for t < T-1, c_t = a_t - eta_t q_t |1 - L eta_t| L rho_t - L^3 eta_t^2 q_t gamma_t rho_t^2/2",
     r"c_t > 0,\quad c_t = a_t - \eta_t q_t |1 - L\eta_t| L\rho_t - \tfrac12 L^3\eta_t^2 q_t\gamma_t\rho_t^2",
@@ -153,7 +150,7 @@ def _symbolic_sgd() -> Symbolic:
     return Symbolic((i.gap + noise) / W, {W: sympy.Sum(eta * (1 - i.L * eta / 2), steps)})
 
 
-nonconvex_average = Bound(
+nonconvex_average = RunBound(
     name="nonconvex_average",
     title="Master bound: RST and G-RST on smooth nonconvex objectives",
     source="master_bound.md#theorem",
@@ -165,7 +162,7 @@ nonconvex_average = Bound(
     symbolic=_symbolic_master,
 )
 
-sgd_average = Bound(
+sgd_average = RunBound(
     name="sgd_average",
     title="The case p = 0: SGD",
     source="master_bound.md#sgd",
@@ -177,7 +174,7 @@ sgd_average = Bound(
     symbolic=_symbolic_sgd,
 )
 
-sam_average = Bound(
+sam_average = RunBound(
     name="sam_average",
     title="The case p = 1, gamma = 1: SAM",
     source="master_bound.md#sam",
@@ -217,7 +214,7 @@ def _symbolic_unnormalized() -> Symbolic:
     return Symbolic(i.gap / (T * least), {least: sympy.Function(r"\min_{0 \le t < T}")(weight)})
 
 
-nonconvex_average_unnormalized = Bound(
+nonconvex_average_unnormalized = RunBound(
     name="nonconvex_average_unnormalized",
     title="Unnormalized ascent without noise on smooth nonconvex objectives",
     source="unnormalized_average.md#theorem",

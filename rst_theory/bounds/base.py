@@ -77,22 +77,28 @@ class Condition:
     Attributes:
         text: the condition as a formula in plain text.
         latex: the same in LaTeX.
-        margin: maps a setting to numbers, (T,) or scalar, all of which must be positive.
-        shown: maps a setting to the numbers that an error shows, of the same shape.
+        margin: maps the numbers of a bound, a `Setting` for a run, to numbers, (T,) or scalar, all of which
+            must be positive.
+        shown: maps them to the numbers that an error shows, of the same shape.
     """
 
     text: str
     latex: str
-    margin: Callable[[Setting], Any]
-    shown: Callable[[Setting], Any]
+    margin: Callable[[Any], Any]
+    shown: Callable[[Any], Any]
 
-    def require(self, setting: Setting) -> None:
+    def require(self, setting: Any) -> None:
         """Raise a DomainError naming the first violation, with its t where it has one."""
         margin = np.asarray(self.margin(setting))
         if not (margin > 0).all():
             t = int(np.argmin(margin.ravel() > 0))
             value = float(np.broadcast_to(self.shown(setting), margin.shape).ravel()[t])
             raise DomainError(self.text, value, f"t = {t}" if margin.ndim else "")
+
+
+NO_NOISE = Condition(
+    "sigma = 0", r"\sigma = 0", margin=lambda s: 0.5 - (s.sigma != 0), shown=lambda s: s.sigma
+)
 
 
 class Symbolic(NamedTuple):
@@ -121,7 +127,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Bound:
-    """An upper bound on the expectation of a metric of a run, over many steps.
+    """An upper bound on the expectation of a metric; a subclass says how it is evaluated.
 
     Attributes:
         name: its key in `bounds.ALL`.
@@ -131,6 +137,8 @@ class Bound:
         assumptions: what it assumes of the problem and of the run.
         domain: the conditions under which it holds.
         metric: what it bounds.
+        formula: from the numbers that it depends on to its value.
+        symbolic: the same as an expression in letters.
     """
 
     name: str
@@ -140,7 +148,7 @@ class Bound:
     assumptions: frozenset[Assumption]
     domain: tuple[Condition, ...]
     metric: Metric
-    formula: Callable[[Setting], float]
+    formula: Callable[[Any], float]
     symbolic: Callable[[], Symbolic]
 
     @property
@@ -155,16 +163,26 @@ class Bound:
         return "unnormalized" if A.UNNORMALIZED_ASCENT in self.assumptions else "normalized"
 
     def latex(self) -> str:
-        """The inequality metric <= expression, and after it what its letters stand for."""
+        """The metric <= (or =, where tight) the expression, and after it what its letters stand for."""
         import sympy
 
         compact, letters = self.symbolic()
+        relation = "=" if self.kind == "tight" else r"\le"
         meanings = "".join(rf",\quad {sympy.latex(k)} = {sympy.latex(v)}" for k, v in letters.items())
-        return rf"{self.metric.latex} \;\le\; {sympy.latex(compact)}{meanings}"
+        return rf"{self.metric.latex} \;{relation}\; {sympy.latex(compact)}{meanings}"
 
     def applies_to(self, problem: HasConstants) -> bool:
         """Whether the problem satisfies every assumption that the bound makes of it."""
-        return {a for a in self.assumptions if not a.of_the_run} <= problem.assumptions
+        return not self.missing(problem)
+
+    def missing(self, problem: HasConstants) -> frozenset[Assumption]:
+        """The assumptions on the problem that it does not satisfy."""
+        return frozenset(a for a in self.assumptions if not a.of_the_run) - problem.assumptions
+
+
+@dataclass(frozen=True)
+class RunBound(Bound):
+    """A bound on a weighted sum over the steps of a run."""
 
     def evaluate(
         self,
@@ -207,7 +225,7 @@ def settle(
     constants: ProblemConstants,
     gap: float,
 ) -> Setting:
-    """The arguments of `Bound.evaluate` as checked arrays."""
+    """The arguments of `RunBound.evaluate` as checked arrays."""
     T = natural("steps", steps, least=1)
     p = schedule if isinstance(schedule, Schedule) else Constant(QUANTITIES["p"].check(schedule))
     return Setting(

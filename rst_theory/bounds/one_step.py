@@ -7,17 +7,14 @@ Normalized ascent. Proofs and what is proved how far: `paper_notes/one_step.md`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from rst_theory.bounds.base import A, Metric
-from rst_theory.notation import QUANTITIES, Assumption, DomainError, ProblemConstants
+from rst_theory.bounds.base import NO_NOISE, A, Bound, Condition, Metric, Symbolic
+from rst_theory.notation import QUANTITIES, ProblemConstants
 
 if TYPE_CHECKING:
     import sympy
-
-    from rst_theory.bounds.base import HasConstants
 
 __all__ = ["OneStepBound", "one_step_convex", "one_step_smooth", "one_step_strongly_convex"]
 
@@ -37,39 +34,15 @@ class Step(NamedTuple):
     G: float
     L: float
     mu: float
+    sigma: float
+
+
+POSITIVE_CURVATURE = Condition("mu > 0", r"\mu > 0", margin=lambda s: s.mu, shown=lambda s: s.mu)
 
 
 @dataclass(frozen=True)
-class OneStepBound:
-    """The supremum over a class of objectives of the expected change of f in one step, given G.
-
-    The fields are those of `Bound`, but for the domain, which is said in `requires`.
-    """
-
-    name: str
-    title: str
-    source: str
-    kind: Literal["tight", "upper"]
-    assumptions: frozenset[Assumption]
-    metric: Metric
-    domain: tuple[str, ...]
-    formula: Callable[[Step], float]
-    symbolic: Callable[[], sympy.Expr]
-
-    @property
-    def expression(self) -> sympy.Expr:
-        """The value in SymPy, in the symbols of `rst_theory.notation`."""
-        return self.symbolic()
-
-    def latex(self) -> str:
-        """The equation: metric = expression."""
-        import sympy
-
-        return rf"{self.metric.latex} \;=\; {sympy.latex(self.expression)}"
-
-    def applies_to(self, problem: HasConstants) -> bool:
-        """Whether the problem satisfies every assumption that the bound makes of it."""
-        return {a for a in self.assumptions if not a.of_the_run} <= problem.assumptions
+class OneStepBound(Bound):
+    """The supremum over a class of objectives of the expected change of f in one step, given G."""
 
     def evaluate(
         self,
@@ -102,16 +75,15 @@ class OneStepBound:
             G=QUANTITIES["gradient_norm"].check(gradient_norm),
             L=constants.L,
             mu=constants.mu,
+            sigma=constants.sigma,
         )
-        if constants.sigma != 0:
-            raise DomainError("sigma = 0", constants.sigma)
-        if A.STRONGLY_CONVEX in self.assumptions and constants.mu == 0:
-            raise DomainError("mu > 0", constants.mu)
+        for condition in self.domain:
+            condition.require(step)
         return self.formula(step) if step.G > 0 else 0.0  # a zero gradient moves nothing
 
 
 def _strongly_convex(s: Step) -> float:
-    p, eta, rho, gamma, G, L, mu = s
+    p, eta, rho, gamma, G, L, mu, _ = s
     a = eta * (1 - L * eta / 2)
     return -a * G**2 + p * max(
         L * (eta * gamma * j * rho) ** 2 / 2 - eta * gamma * (1 - L * eta) * j * rho * G for j in (mu, L)
@@ -123,7 +95,7 @@ def _convex(s: Step) -> float:
 
 
 def _smooth(s: Step) -> float:
-    p, eta, rho, gamma, G, L, _ = s
+    p, eta, rho, gamma, G, L, *_ = s
     a, q = eta * (1 - L * eta / 2), p * gamma
     if eta * L >= 1 or gamma * L * rho <= G:
         mixing = L * eta**2 / 2 * q * gamma * (L * rho) ** 2
@@ -166,7 +138,7 @@ def _symbols() -> tuple[sympy.Symbol, ...]:
     return tuple(QUANTITIES[k].symbol for k in ("p", "eta", "rho", "gamma", "gradient_norm", "L", "mu"))
 
 
-def _symbolic_convex(strongly: bool) -> sympy.Expr:
+def _symbolic_convex(strongly: bool) -> Symbolic:
     import sympy
 
     p, eta, rho, gamma, G, L, mu = _symbols()
@@ -175,10 +147,10 @@ def _symbolic_convex(strongly: bool) -> sympy.Expr:
         return L * (eta * gamma * j * rho) ** 2 / 2 - eta * gamma * (1 - L * eta) * j * rho * G
 
     worst = sympy.Max(curvature(mu if strongly else sympy.Integer(0)), curvature(L))
-    return -eta * (1 - L * eta / 2) * G**2 + p * worst
+    return Symbolic(-eta * (1 - L * eta / 2) * G**2 + p * worst)
 
 
-def _symbolic_smooth() -> sympy.Expr:
+def _symbolic_smooth() -> Symbolic:
     """In the proved regime eta L >= 1 or G >= gamma L rho in closed form, beyond it by the name S."""
     import sympy
 
@@ -191,10 +163,8 @@ def _symbolic_smooth() -> sympy.Expr:
         + L * eta**2 / 2 * q * gamma * L**2 * rho**2
     )
     S = sympy.Function("S")(eta * L, G / (L * rho), gamma)
-    return sympy.Piecewise(
-        (closed, sympy.Or(eta * L >= 1, gamma * L * rho <= G)),
-        (-(1 - p) * a * G**2 + p * L * rho**2 * S, True),
-    )
+    overshot = -(1 - p) * a * G**2 + p * L * rho**2 * S
+    return Symbolic(sympy.Piecewise((closed, sympy.Or(eta * L >= 1, gamma * L * rho <= G)), (overshot, True)))
 
 
 _ONE_STEP = frozenset({A.SMOOTH, A.NOISELESS, A.INDEPENDENT_TRIALS, A.NORMALIZED_ASCENT})
@@ -206,7 +176,7 @@ one_step_smooth = OneStepBound(
     kind="tight",
     assumptions=_ONE_STEP,
     metric=CHANGE,
-    domain=("sigma = 0",),
+    domain=(NO_NOISE,),
     formula=_smooth,
     symbolic=_symbolic_smooth,
 )
@@ -218,7 +188,7 @@ one_step_convex = OneStepBound(
     kind="tight",
     assumptions=_ONE_STEP | {A.CONVEX},
     metric=CHANGE,
-    domain=("sigma = 0",),
+    domain=(NO_NOISE,),
     formula=_convex,
     symbolic=lambda: _symbolic_convex(strongly=False),
 )
@@ -230,7 +200,7 @@ one_step_strongly_convex = OneStepBound(
     kind="tight",
     assumptions=_ONE_STEP | {A.CONVEX, A.STRONGLY_CONVEX},
     metric=CHANGE,
-    domain=("sigma = 0", "mu > 0"),
+    domain=(NO_NOISE, POSITIVE_CURVATURE),
     formula=_strongly_convex,
     symbolic=lambda: _symbolic_convex(strongly=True),
 )

@@ -321,7 +321,7 @@ def limit_of_mean(text: str) -> sympy.Expr:
 
     u, n = sympy.Symbol("u", positive=True), sympy.Symbol("n", positive=True)
     try:
-        scaled = symbolic(text, u * n, n).subs(sympy.Max(1, n - 1), n - 1)
+        scaled = symbolic(text, u * (n + 1), n + 1).subs(sympy.Max(1, n), n)  # n = T - 1, which is positive
         limit = _limit(scaled.rewrite([sympy.Abs, sympy.Min, sympy.Max], sympy.Piecewise), n)
         mean = sympy.simplify(sympy.integrate(limit, (u, 0, 1)))
         found = not mean.has(sympy.Integral, sympy.AccumBounds) and mean.is_comparable and mean.is_finite
@@ -341,9 +341,6 @@ def _limit(expression: Any, n: sympy.Symbol) -> Any:
     expression = sympy.piecewise_fold(expression)
     if isinstance(expression, sympy.Piecewise):
         return sympy.Piecewise(*((_limit(value, n), _eventually(test, n)) for value, test in expression.args))
-    for part in expression.atoms(sympy.sin, sympy.cos, sympy.floor, sympy.ceiling):
-        if _limit(part.args[0], n).has(sympy.oo, -sympy.oo):
-            raise NotImplementedError(f"{part} oscillates")
     return sympy.limit(sympy.simplify(expression), n, sympy.oo)
 
 
@@ -355,18 +352,11 @@ def _eventually(condition: Any, n: sympy.Symbol) -> Any:
         return condition
     if not isinstance(condition, sympy.core.relational.Relational):
         return condition.func(*(_eventually(part, n) for part in condition.args))
-    difference = sympy.piecewise_fold(condition.lhs - condition.rhs)
-    if isinstance(difference, sympy.Piecewise):
-        chosen, before = [], sympy.false
-        for value, test in difference.args:
-            chosen.append(sympy.And(sympy.Not(before), test, condition.func(value, 0)))
-            before = sympy.Or(before, test)
-        return _eventually(sympy.Or(*chosen), n)
-    sign = _limit(difference, n)
+    sign = _limit(condition.lhs - condition.rhs, n)
     if sign.has(sympy.oo, -sympy.oo):  # oo * sign(v), say: only the sign matters
         sign = sign.xreplace({sympy.oo: sympy.Integer(1), -sympy.oo: sympy.Integer(-1)})
         sign = sign.replace(sympy.sign, lambda v: v)
     sign = sympy.simplify(sign)
-    if not sign.free_symbols and not sign.is_nonzero:
+    if sign.has(sympy.Piecewise) or not (sign.free_symbols or sign.is_nonzero):
         raise NotImplementedError(f"{condition} tends to a tie")
     return condition.func(sign, 0)
