@@ -357,6 +357,7 @@ def test_names_are_what_a_formula_uses():
         ("1 if sqrt(t) < sqrt(T)/2 else 0", "1/4"),
         ("1 if log(t + 1) > 5 else 0", "1"),
         ("1 if sqrt(t) < 10 else 0", "0"),
+        ("1 if sqrt(t)*(10 - log(t + 1)) < 5 else 0", "1"),
         ("1 if t < 10 else 0.5", "1/2"),
         ("1 if t == T - 1 else 0", "0"),
         ("1 if t != 5 else 0", "1"),
@@ -391,7 +392,7 @@ def test_limiting_means_by_hand(text, limit):
         *("min(1, t - floor(t/3)*3)", "cos(2*pi*t)", "1/(2 + cos(t))", "max(sin(t), 0)", "floor(t) - t + 1"),
         *("T - 2*floor(T/2)", "abs(cos(pi*t))", "floor(abs(sin(t)))", "1 if max(sin(t), 0) > 0.5 else 0"),
         *("1 if 1/(t + 1) > 1/T else 0", "1 if 1/(t + 1) > 0.5/T else 0"),  # these tend to a tie
-        *("T", "T/(t + 1)", "1/u", "log(0)", "1/0"),
+        *("T", "T/(t + 1)", "1/u", "log(0)", "1/0", "exp(sin(u))", "floor(4*u)/4"),
     ],
 )
 def test_where_no_limit_is_known_none_is_claimed(text):
