@@ -113,4 +113,4 @@ def test_the_default_schedules_are_valid():
     from rst_theory.cli import DEFAULT_SCHEDULES
 
     for text in DEFAULT_SCHEDULES:
-        rst.schedules.parse(text).probabilities(10)
+        assert rst.schedules.parse(text).probabilities(10).shape == (10,)
