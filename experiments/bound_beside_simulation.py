@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 import rst_theory as rst
 from experiments.pool import spread
 from experiments.schedules import COMPARED, DRAWN, Named
@@ -20,9 +18,10 @@ from experiments.settings import CONFIDENCE, Size
 from rst_theory.bounds import nonconvex_average
 from rst_theory.cost import CostLaw
 from rst_theory.files import write_json, write_table
+from rst_theory.plots import Row, curve_row
 from rst_theory.problems import FlatAndSharp, Problem, Quadratic
 from rst_theory.schedules import Schedule
-from rst_theory.simulation import Moments, simulate
+from rst_theory.simulation import simulate
 
 __all__ = ["run"]
 
@@ -56,7 +55,7 @@ def run(size: Size, results: Path) -> Iterator[float]:
         for parameters in PARAMETERS
         for named in COMPARED
     ]
-    measured: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    measured: list[tuple[dict[str, Any], Row]] = []
     yield from spread(measure, tasks, size.processes, measured)
     write_table(results, "bounds", [row for row, _ in measured])
     drawn = [curve for _, curve in measured if curve["schedule"] in DRAWN]
@@ -65,7 +64,7 @@ def run(size: Size, results: Path) -> Iterator[float]:
 
 def measure(
     problem_name: str, parameters: Parameters, named: Named, T: int, replicas: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Any], Row]:
     """One row of the table and one curve: a schedule on a problem."""
     problem = PROBLEMS[problem_name]
     trajectories = simulate(
@@ -109,21 +108,4 @@ def measure(
         "expected_pairs": T + law.mean,
         "measured_pairs": T + float(trajectories.extra_pairs.mean()),
     }
-    curve = {"problem": label, "schedule": named.label}
-    return row, curve | _curve(trajectories.squared_gradient_norm)
-
-
-def _curve(moments: Moments) -> dict[str, list[float]]:
-    """Mean and 99 % band of the mean at steps spread evenly in log t."""
-    from scipy import stats
-
-    T = moments.mean.size
-    t = np.unique(np.geomspace(1, T, _CURVE_POINTS).astype(int)) - 1
-    mean = moments.mean[t]
-    half = stats.norm.isf((1 - CONFIDENCE) / 2) * moments.standard_error[t]
-    return {
-        "t": t.tolist(),
-        "mean": mean.tolist(),
-        "low": np.maximum(mean - half, 0.0).tolist(),
-        "high": (mean + half).tolist(),
-    }
+    return row, curve_row(trajectories, label, named.label, _CURVE_POINTS)

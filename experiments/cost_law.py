@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sympy
 
 from experiments.schedules import Named, catalogue
@@ -14,11 +13,10 @@ from experiments.settings import CONFIDENCE, Size
 from rst_theory.cost import CostLaw, closed_form
 from rst_theory.files import write_table
 from rst_theory.notation import QUANTITIES, DomainError
+from rst_theory.plots import cost_row
 from rst_theory.schedules import Tabulated
 
 __all__ = ["run"]
-
-_SHAPE_POINTS = 101
 
 
 def run(size: Size, results: Path) -> Iterator[float]:
@@ -35,28 +33,20 @@ def _row(named: Named, T: int) -> dict[str, Any]:
     """The law of the extra pairs of one schedule over T steps, and its symbolic closed form."""
     schedule = named.schedule
     law, comb = CostLaw(schedule, T), CostLaw(schedule, T, kind="systematic")
-    low, high = law.interval(CONFIDENCE)
     systematic_low, systematic_high = comb.interval(CONFIDENCE)
-    values = schedule.values(T)
-    share = law.mean / T
     return {
-        "name": named.label,
+        **cost_row(law, named.label),
         "group": named.group,
         "schedule": repr(schedule),
-        "steps": T,
         "formula": _formula(named),
         "mean_formula": _mean_formula(named),
         "limit": _limit(named),
         "mean": law.mean,
         "standard_deviation": law.standard_deviation,
-        "low": low,
-        "high": high,
-        "share": share,
         "pairs_vs_sgd": law.pairs_relative_to_sgd,
         "pairs_vs_sam": law.pairs_relative_to_sam,
         "systematic_low": systematic_low,
         "systematic_high": systematic_high,
-        "values": values[np.linspace(0, T - 1, _SHAPE_POINTS).astype(int)].tolist(),
     }
 
 

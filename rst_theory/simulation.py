@@ -21,7 +21,7 @@ import numpy.typing as npt
 from rst_theory import method
 from rst_theory.notation import QUANTITIES, Ascent, FloatArray, natural
 from rst_theory.problems import Problem
-from rst_theory.schedules import Constant, Schedule, sequence
+from rst_theory.schedules import Schedule, sequence
 from rst_theory.trials import Trials, TrialsKind
 
 __all__ = ["DivergenceError", "Estimate", "Moments", "Trajectories", "simulate"]
@@ -216,10 +216,9 @@ def simulate(
     if device != "cpu":
         raise ValueError(f"the numpy backend runs on device 'cpu'; got {device!r}")
     T, R = natural("steps", steps, least=1), natural("replicas", replicas, least=1)
-    p_schedule = schedule if isinstance(schedule, Schedule) else Constant(QUANTITIES["p"].check(schedule))
     run = _Run(
         problem=problem,
-        p=p_schedule.probabilities(T),
+        p=sequence(schedule, T, QUANTITIES["p"]),
         eta=sequence(eta, T, QUANTITIES["eta"]),
         rho=sequence(rho, T, QUANTITIES["rho"]),
         gamma=sequence(gamma, T, QUANTITIES["gamma"]),
@@ -254,7 +253,7 @@ def simulate(
         extra_pairs=extra_pairs,
         eta=run.eta,
         L=problem.constants.L,
-        description=f"{p_schedule!r} on {problem!r}: {R} replicas of {T} steps, seed {seed}{ascent_word}",
+        description=f"{schedule!r} on {problem!r}: {R} replicas of {T} steps, seed {seed}{ascent_word}",
         points=points,
     )
 

@@ -24,7 +24,7 @@ from rst_theory.notation import (
     ProblemConstants,
     natural,
 )
-from rst_theory.schedules import Constant, Schedule, sequence
+from rst_theory.schedules import Schedule, sequence
 
 if TYPE_CHECKING:
     import sympy
@@ -227,9 +227,8 @@ def settle(
 ) -> Setting:
     """The arguments of `RunBound.evaluate` as checked arrays."""
     T = natural("steps", steps, least=1)
-    p = schedule if isinstance(schedule, Schedule) else Constant(QUANTITIES["p"].check(schedule))
     return Setting(
-        p=p.probabilities(T),
+        p=sequence(schedule, T, QUANTITIES["p"]),
         eta=sequence(eta, T, QUANTITIES["eta"]),
         rho=sequence(rho, T, QUANTITIES["rho"]),
         gamma=sequence(gamma, T, QUANTITIES["gamma"]),
