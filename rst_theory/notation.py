@@ -173,6 +173,8 @@ QUANTITIES: dict[str, Quantity] = {
         Quantity("sigma", "noise level", r"\sigma", _NONNEGATIVE),
         Quantity("f_star", "least value", "f^\\star", Interval()),
         Quantity("gap", "initial gap", r"\Delta", _NONNEGATIVE),
+        Quantity("distance", "initial distance", "D", _NONNEGATIVE),
+        Quantity("hessian_lipschitz", "Lipschitz constant of the Hessian", "M", _NONNEGATIVE),
         Quantity("gradient_norm", "gradient norm", "G", _NONNEGATIVE),
         Quantity("extra_pairs", "extra propagation pairs", "N", _NONNEGATIVE, integer=True),
     )
@@ -209,6 +211,11 @@ class Assumption(Enum):
     STRONGLY_CONVEX = r"$f$ is $\mu$-strongly convex, $\mu > 0$"
     POLYAK_LOJASIEWICZ = r"$\|\nabla f(x)\|^2 \ge 2\mu\,(f(x) - f^\star)$ for all $x$, $\mu > 0$"
     NOISELESS = r"$\sigma = 0$: every gradient is exact"
+    SUB_GAUSSIAN = (
+        r"given $x_t$ the noise $n = g - \nabla f(x_t)$ has "
+        r"$\mathbb{E}\exp(\|n\|^2/\sigma^2) \le e$"
+    )
+    HESSIAN_LIPSCHITZ = r"$\nabla^2 f$ is $M$-Lipschitz"
     SAME_MINIBATCH = r"both pairs of a step see the same $\xi_t$; $\xi_0, \xi_1, \dots$ are independent"
     INDEPENDENT_TRIALS = r"$X_t \sim \mathrm{Bernoulli}(p_t)$, independent of everything else"
     NORMALIZED_ASCENT = r"$y_t = x_t + \rho_t\, g_t/\|g_t\|$, and $y_t = x_t$ where $g_t = 0$"

@@ -137,6 +137,9 @@ class Trajectories:
         squared_gradient_norm: moments of ||grad f(x_t)||^2 at x_0, …, x_{T-1}.
         gap: moments of f(x_t) - f_star at the same points.
         final_gap: the estimate of E f(x_T) - f_star.
+        squared_distance: moments of ||x_t - x_star||^2 at the same points; None where the problem knows no
+            minimizer.
+        final_squared_distance: the estimate of E||x_T - x_star||^2, or None likewise.
         extra_pairs: N of each replica, int (R,).
         eta: the step sizes, float64 (T,).
         L: the smoothness constant of the problem.
@@ -152,18 +155,25 @@ class Trajectories:
     L: float
     description: str
     points: FloatArray | None = None
+    squared_distance: Moments | None = None
+    final_squared_distance: Estimate | None = None
 
     def weighted(self, bound: HasMetric) -> Estimate:
         """The bound's own metric, measured.
 
         Raises:
-            ValueError: the bound's metric is not a weighted sum over a run.
+            ValueError: the bound's metric is not one of a run, or the problem knows no minimizer to measure
+                a distance from.
         """
         metric = bound.metric
-        if metric.quantity is None or metric.weights is None:
+        if metric.quantity is None:
             raise ValueError(f"the metric {metric.name!r} is not a weighted sum over a run")
-        moments: Moments = getattr(self, metric.quantity)
-        return moments.weighted(metric.weights(self.eta, self.L))
+        measured: Moments | Estimate | None = getattr(self, metric.quantity)
+        if measured is None:
+            raise ValueError(f"the metric {metric.name!r} needs a problem with a known minimizer")
+        if isinstance(measured, Moments):
+            return measured.weighted(metric.weights(self.eta, self.L))
+        return measured
 
     def __repr__(self) -> str:
         return f"Trajectories({self.description})"
@@ -228,8 +238,8 @@ def simulate(
         start=_start(problem, start),
     )
     groups = max(8, min(_GROUPS, 2**24 // T))
-    squared_gradient_norm, gap = Moments.empty(T, groups), Moments.empty(T, groups)
-    final = Moments.empty(1, groups)
+    along = {name: Moments.empty(T, groups) for name in run.measured}
+    final = {name: Moments.empty(1, groups) for name in run.measured}
     extra_pairs = np.empty(R, dtype=np.int64)
     points = np.empty((R, T + 1, problem.dimension)) if keep else None
     for first in range(0, R, BLOCK):
@@ -241,20 +251,24 @@ def simulate(
                 progress((first + n * done) / R)
 
         block = run.block(first // BLOCK, None if points is None else points[here], n, tell)
-        squared_gradient_norm.add(block.squared_gradient_norm, first)
-        gap.add(block.gap[:T], first)
-        final.add(block.gap[T:], first)
+        for name, samples in block.measured.items():
+            along[name].add(samples[:T], first)
+            final[name].add(samples[T:], first)
         extra_pairs[here] = block.extra_pairs
     ascent_word = "" if ascent == "normalized" else ", unnormalized ascent"
     return Trajectories(
-        squared_gradient_norm=squared_gradient_norm,
-        gap=gap,
-        final_gap=final.weighted(np.ones(1)),
+        squared_gradient_norm=along["squared_gradient_norm"],
+        gap=along["gap"],
+        final_gap=final["gap"].weighted(np.ones(1)),
         extra_pairs=extra_pairs,
         eta=run.eta,
         L=problem.constants.L,
         description=f"{schedule!r} on {problem!r}: {R} replicas of {T} steps, seed {seed}{ascent_word}",
         points=points,
+        squared_distance=along.get("squared_distance"),
+        final_squared_distance=(
+            final["squared_distance"].weighted(np.ones(1)) if "squared_distance" in final else None
+        ),
     )
 
 
@@ -267,10 +281,9 @@ def _start(problem: Problem, start: npt.ArrayLike | None) -> FloatArray:
 
 @dataclass(frozen=True)
 class _Block:
-    """The measurements of n replicas: (T, n), (T+1, n) and (n,)."""
+    """The measurements of n replicas: by name (T+1, n), and (n,)."""
 
-    squared_gradient_norm: FloatArray
-    gap: FloatArray
+    measured: dict[str, FloatArray]
     extra_pairs: npt.NDArray[np.int64]
 
 
@@ -288,6 +301,18 @@ class _Run:
     seed: int
     start: FloatArray
 
+    @property
+    def measured(self) -> dict[str, Callable[[FloatArray], FloatArray]]:
+        """What is measured at every point, by name."""
+        problem = self.problem
+        functions: dict[str, Callable[[FloatArray], FloatArray]] = {
+            "squared_gradient_norm": lambda x: (problem.gradient(x) ** 2).sum(axis=-1),
+            "gap": problem.gap,
+        }
+        if problem.minimizer is not None:
+            functions["squared_distance"] = problem.squared_distance
+        return functions
+
     def block(self, index: int, points: FloatArray | None, n: int, tell: Callable[[float], None]) -> _Block:
         """Run the replicas BLOCK index, …; measure the first n of them.
 
@@ -303,12 +328,13 @@ class _Run:
             ],
             axis=1,
         )
-        squared_gradient_norm, gap = np.empty((T, n)), np.empty((T + 1, n))
+        functions = self.measured
+        measured = {name: np.empty((T + 1, n)) for name in functions}
         x = np.tile(self.start, (BLOCK, 1))
         with np.errstate(over="ignore", invalid="ignore"):
             for t in range(T):
-                squared_gradient_norm[t] = (problem.gradient(x[:n]) ** 2).sum(axis=-1)
-                gap[t] = problem.gap(x[:n])
+                for name, function in functions.items():
+                    measured[name][t] = function(x[:n])
                 if points is not None:
                     points[:, t] = x[:n]
                 minibatch = problem.sample(noise, BLOCK)
@@ -321,14 +347,15 @@ class _Run:
                     self.gamma[t],
                     self.ascent,
                 )
-                _require_finite(x[:n], gap[t], t, index)
+                _require_finite(x[:n], measured["gap"][t], t, index)
                 if t % 64 == 63:
                     tell((t + 1) / T)
-            gap[T] = problem.gap(x[:n])
+            for name, function in functions.items():
+                measured[name][T] = function(x[:n])
         if points is not None:
             points[:, T] = x[:n]
         tell(1.0)
-        return _Block(squared_gradient_norm, gap, coins[:, :n].sum(axis=0))
+        return _Block(measured, coins[:, :n].sum(axis=0))
 
 
 def _require_finite(x: FloatArray, gap: FloatArray, t: int, index: int) -> None:

@@ -228,6 +228,26 @@ def test_f_star_is_the_least_value(problem):
     assert f_star <= found <= f_star + 1e-10
 
 
+def test_the_minimizer_is_where_the_least_value_is_taken(problem):
+    assert problem.minimizer.shape == (problem.dimension,)
+    scale = max(1.0, abs(float(problem.value(problem.minimizer))))
+    assert abs(float(problem.gap(problem.minimizer))) <= 1e-11 * scale
+    offset = np.arange(1.0, problem.dimension + 1)
+    squared = problem.squared_distance(np.stack([problem.minimizer, problem.minimizer + offset]))
+    assert squared[0] == 0 and squared[1] == pytest.approx(offset @ offset, rel=1e-10)
+
+
+def test_a_distance_needs_a_minimizer():
+    class Unknown(Quadratic):
+        def __init__(self):
+            Problem.__init__(self, 2, [1.0, 1.0], L=1.0, f_star=0.0)
+
+    with pytest.raises(DomainError, match="known minimizer"):
+        Unknown().squared_distance([1.0, 1.0])
+    with pytest.raises(DomainError, match=r"minimizer of shape \(2,\)"):
+        Problem.__init__(Unknown.__new__(Unknown), 2, [1.0, 1.0], L=1.0, minimizer=[0.0])
+
+
 def test_polyak_lojasiewicz_inequality(problem):
     from scipy.optimize import minimize
 

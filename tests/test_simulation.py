@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from conftest import NUMERIC, ONE_STEP, z_threshold
@@ -9,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 import rst_theory as rst
+from rst_theory.bounds import Metric
 from rst_theory.notation import DomainError
 from rst_theory.problems import BY_NAME, FlatAndSharp, Quadratic
 from rst_theory.simulation import BLOCK, DivergenceError, Estimate, Moments
@@ -233,3 +236,30 @@ def test_progress_ends_at_one():
     rst.simulate(FlatAndSharp(), 0.5, steps=130, eta=0.1, rho=0.1, replicas=BLOCK + 1, progress=shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
+
+
+def test_distances_are_measured_where_a_minimizer_is_known():
+    run = rst.simulate(QUADRATIC, 0.5, steps=5, eta=0.3, rho=0.2, replicas=7, seed=2, keep=True)
+    squared = (run.points**2).sum(axis=-1)  # the minimizer is 0
+    np.testing.assert_allclose(run.squared_distance.mean, squared[:, :-1].mean(axis=0), rtol=NUMERIC)
+    assert run.final_squared_distance.mean == pytest.approx(squared[:, -1].mean(), rel=NUMERIC)
+
+    class Anonymous(Quadratic):
+        minimizer = None
+
+        def __setattr__(self, name, value):
+            if name != "minimizer":
+                super().__setattr__(name, value)
+
+    run = rst.simulate(Anonymous([1.0]), 0.5, steps=2, eta=0.1, rho=0.1, replicas=2)
+    assert run.squared_distance is None and run.final_squared_distance is None
+    distance = Metric(name="distance", latex="D", quantity="final_squared_distance")
+    with pytest.raises(ValueError, match="needs a problem with a known minimizer"):
+        run.weighted(SimpleNamespace(metric=distance))
+
+
+def test_a_quantity_at_the_end_has_no_weights():
+    run = rst.simulate(QUADRATIC, 0.5, steps=5, eta=0.3, rho=0.2, replicas=7, seed=2)
+    for quantity in ("final_gap", "final_squared_distance"):
+        metric = Metric(name="at the end", latex="f", quantity=quantity)
+        assert run.weighted(SimpleNamespace(metric=metric)) is getattr(run, quantity)

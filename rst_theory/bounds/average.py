@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rst_theory.bounds.base import NO_NOISE, A, Condition, Metric, RunBound, Setting, Symbolic
+from rst_theory.bounds.base import (
+    KNOWN_GAP,
+    NO_NOISE,
+    STEP_SIZE,
+    A,
+    Condition,
+    Metric,
+    RunBound,
+    Setting,
+    Symbolic,
+)
 from rst_theory.notation import QUANTITIES, FloatArray
 
 if TYPE_CHECKING:
@@ -75,12 +85,6 @@ UNIFORM_AVERAGE = Metric(
     weights=_uniform_weights,
 )
 
-STEP_SIZE = Condition(
-    "0 < eta_t < 2/L",
-    r"0 < \eta_t < 2/L",
-    margin=lambda s: np.minimum(s.eta, 2 / s.L - s.eta),
-    shown=lambda s: s.eta,
-)
 NO_TRIALS = Condition("p_t = 0", r"p_t = 0", margin=lambda s: 0.5 - (s.p != 0), shown=lambda s: s.p)
 ALL_TRIALS = Condition("p_t = 1", r"p_t = 1", margin=lambda s: 0.5 - (s.p != 1), shown=lambda s: s.p)
 UNMIXED = Condition(
@@ -156,7 +160,7 @@ nonconvex_average = RunBound(
     source="master_bound.md#theorem",
     kind="upper",
     assumptions=_NONCONVEX | {A.NORMALIZED_ASCENT},
-    domain=(STEP_SIZE,),
+    domain=(STEP_SIZE, KNOWN_GAP),
     metric=WEIGHTED_AVERAGE,
     formula=_master,
     symbolic=_symbolic_master,
@@ -168,7 +172,7 @@ sgd_average = RunBound(
     source="master_bound.md#sgd",
     kind="upper",
     assumptions=nonconvex_average.assumptions,
-    domain=(STEP_SIZE, NO_TRIALS),
+    domain=(STEP_SIZE, KNOWN_GAP, NO_TRIALS),
     metric=WEIGHTED_AVERAGE,
     formula=_master,
     symbolic=_symbolic_sgd,
@@ -180,7 +184,7 @@ sam_average = RunBound(
     source="master_bound.md#sam",
     kind="upper",
     assumptions=nonconvex_average.assumptions,
-    domain=(STEP_SIZE, ALL_TRIALS, UNMIXED),
+    domain=(STEP_SIZE, KNOWN_GAP, ALL_TRIALS, UNMIXED),
     metric=WEIGHTED_AVERAGE,
     formula=_master,
     symbolic=lambda: _symbolic_master(certain=True),
@@ -220,7 +224,7 @@ nonconvex_average_unnormalized = RunBound(
     source="unnormalized_average.md#theorem",
     kind="upper",
     assumptions=(_NONCONVEX - {A.UNBIASED, A.BOUNDED_VARIANCE}) | {A.NOISELESS, A.UNNORMALIZED_ASCENT},
-    domain=(DESCENT, NO_NOISE),
+    domain=(DESCENT, NO_NOISE, KNOWN_GAP),
     metric=UNIFORM_AVERAGE,
     formula=_unnormalized,
     symbolic=_symbolic_unnormalized,

@@ -2,11 +2,13 @@
 
 Symbol key, throughout the room: T steps; at step t the probability p, step size eta, radius rho, mixing
 coefficient gamma; q = p gamma the degree of regularization; a = eta (1 - L eta/2); L, mu, sigma, f_star
-the problem's constants; Delta = f(x_0) - f_star the initial gap; G = ||grad f(x)||.
+the problem's constants; Delta = f(x_0) - f_star the initial gap; D = ||x_0 - x_star|| the initial distance;
+G = ||grad f(x)||.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -48,7 +50,11 @@ class HasConstants(Protocol):
 
 @dataclass(frozen=True)
 class Setting:
-    """The numbers that a bound is evaluated at: arrays over the steps, float64 (T,), and constants."""
+    """The numbers that a bound is evaluated at: arrays over the steps, float64 (T,), and constants.
+
+    Of the start a caller gives the gap, the distance or both; what is not given is not known to be
+    finite, and is inf.
+    """
 
     p: FloatArray
     eta: FloatArray
@@ -57,7 +63,13 @@ class Setting:
     L: float
     mu: float
     sigma: float
-    gap: float
+    gap: float = math.inf
+    distance: float = math.inf
+
+    @property
+    def T(self) -> int:
+        """The number of steps."""
+        return self.p.size
 
     @property
     def q(self) -> FloatArray:
@@ -99,6 +111,31 @@ class Condition:
 NO_NOISE = Condition(
     "sigma = 0", r"\sigma = 0", margin=lambda s: 0.5 - (s.sigma != 0), shown=lambda s: s.sigma
 )
+STEP_SIZE = Condition(
+    "0 < eta_t < 2/L",
+    r"0 < \eta_t < 2/L",
+    margin=lambda s: np.minimum(s.eta, 2 / s.L - s.eta),
+    shown=lambda s: s.eta,
+)
+SHORT_STEPS = Condition(
+    "0 < eta_t <= 1/L",
+    r"0 < \eta_t \le 1/L",
+    margin=lambda s: np.where(s.L * s.eta <= 1, s.eta, -1.0),
+    shown=lambda s: s.eta,
+)
+POSITIVE_CURVATURE = Condition("mu > 0", r"\mu > 0", margin=lambda s: s.mu, shown=lambda s: s.mu)
+KNOWN_GAP = Condition(
+    "gap = f(x_0) - f_star given",
+    r"\Delta < \infty",
+    margin=lambda s: 0.5 - math.isinf(s.gap),
+    shown=lambda s: s.gap,
+)
+KNOWN_DISTANCE = Condition(
+    "distance = ||x_0 - x_star|| given",
+    r"D < \infty",
+    margin=lambda s: 0.5 - math.isinf(s.distance),
+    shown=lambda s: s.distance,
+)
 
 
 class Symbolic(NamedTuple):
@@ -110,13 +147,13 @@ class Symbolic(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """What a bound bounds: a weighted sum over the run of the expectation of one measured quantity.
+    """What a bound bounds: the expectation of one measured quantity, over the run or at its end.
 
     Attributes:
         name: in words.
         latex: the quantity, weights included.
         quantity: the attribute of `Trajectories` that holds it; None for a change in one step.
-        weights: maps step sizes (T,) and L to weights (T,) that add to 1.
+        weights: maps step sizes (T,) and L to weights (T,) that add to 1; None for a quantity at the end.
     """
 
     name: str
@@ -192,7 +229,8 @@ class RunBound(Bound):
         eta: Parameter,
         rho: Parameter,
         constants: ProblemConstants,
-        gap: float,
+        gap: float | None = None,
+        distance: float | None = None,
         gamma: Parameter = 1.0,
     ) -> float:
         """The value of the bound.
@@ -203,14 +241,15 @@ class RunBound(Bound):
             eta: step sizes: a number, an array (T,) or a schedule; likewise rho and gamma.
             rho: radii.
             constants: of the problem; sigma = 0 means no noise.
-            gap: f(x_0) - f_star >= 0.
+            gap: f(x_0) - f_star >= 0; a bound that is stated in the distance alone does without.
+            distance: ||x_0 - x_star|| >= 0, x_star a minimizer; for bounds that are stated in it.
             gamma: mixing coefficients.
 
         Raises:
             DomainError: a parameter outside its domain, or a violated condition of the bound, with the
                 value and its t.
         """
-        setting = settle(schedule, steps, eta, rho, gamma, constants, gap)
+        setting = settle(schedule, steps, eta, rho, gamma, constants, gap, distance)
         for condition in self.domain:
             condition.require(setting)
         return float(self.formula(setting))
@@ -223,7 +262,8 @@ def settle(
     rho: Parameter,
     gamma: Parameter,
     constants: ProblemConstants,
-    gap: float,
+    gap: float | None = None,
+    distance: float | None = None,
 ) -> Setting:
     """The arguments of `RunBound.evaluate` as checked arrays."""
     T = natural("steps", steps, least=1)
@@ -235,5 +275,6 @@ def settle(
         L=constants.L,
         mu=constants.mu,
         sigma=constants.sigma,
-        gap=QUANTITIES["gap"].check(gap),
+        gap=math.inf if gap is None else QUANTITIES["gap"].check(gap),
+        distance=math.inf if distance is None else QUANTITIES["distance"].check(distance),
     )

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from rst_theory.bounds.base import NO_NOISE, A, Bound, Condition, Metric, Symbolic
+from rst_theory.bounds.base import NO_NOISE, POSITIVE_CURVATURE, A, Bound, Metric, Symbolic
 from rst_theory.notation import QUANTITIES, ProblemConstants
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ class Step(NamedTuple):
     L: float
     mu: float
     sigma: float
-
-
-POSITIVE_CURVATURE = Condition("mu > 0", r"\mu > 0", margin=lambda s: s.mu, shown=lambda s: s.mu)
 
 
 @dataclass(frozen=True)

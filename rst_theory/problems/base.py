@@ -53,12 +53,14 @@ class Problem(ABC):
         noise: standard deviation of the gradient noise per coordinate.
         sigma: where the noise is not that Gaussian: the bound on E||grad f(x; xi) - grad f(x)||^2,
             square root taken.
+        minimizer: a point where f is f_star, shape (d,); None where none is known.
 
     Attributes:
         name: what the family is called in tables.
         dimension: d.
         start: float64 (d,), read-only.
         noise: as above.
+        minimizer: float64 (d,), read-only: what distances are measured from; None where none is known.
         constants: L, mu, sigma and f_star.
         assumptions: what the objective satisfies; NOISELESS is among them where sigma = 0.
 
@@ -71,6 +73,7 @@ class Problem(ABC):
     dimension: int
     start: FloatArray
     noise: float
+    minimizer: FloatArray | None
     constants: ProblemConstants
     assumptions: frozenset[Assumption]
 
@@ -85,11 +88,14 @@ class Problem(ABC):
         claims: Iterable[Assumption] = (),
         noise: float = 0.0,
         sigma: float | None = None,
+        minimizer: npt.ArrayLike | None = None,
     ) -> None:
         self.dimension = natural("dimension", dimension, least=1)
         self.start = real_array("start", start, "d")
-        if self.start.size != self.dimension:
-            raise DomainError(f"start of shape ({self.dimension},)", f"shape {self.start.shape}")
+        self.minimizer = None if minimizer is None else real_array("minimizer", minimizer, "d")
+        for name, point in (("start", self.start), ("minimizer", self.minimizer)):
+            if point is not None and point.size != self.dimension:
+                raise DomainError(f"{name} of shape ({self.dimension},)", f"shape {point.shape}")
         self.noise = _NOISE.check(noise)
         sigma = self.noise * math.sqrt(self.dimension) if sigma is None else sigma
         self.constants = ProblemConstants(L=L, mu=mu, sigma=sigma, f_star=f_star)
@@ -125,6 +131,16 @@ class Problem(ABC):
         if self.constants.f_star is None:
             raise DomainError("a problem with a known f_star", self)
         return self.value(x) - self.constants.f_star
+
+    def squared_distance(self, x: npt.ArrayLike) -> FloatArray:
+        """The squared distance ||x - x_star||^2 to the minimizer: shape (..., d) to shape (...).
+
+        Raises:
+            DomainError: no minimizer is known, or the last axis of x is not of length d.
+        """
+        if self.minimizer is None:
+            raise DomainError("a problem with a known minimizer", self)
+        return np.asarray(((self._points(x) - self.minimizer) ** 2).sum(axis=-1))
 
     def sample(self, generator: np.random.Generator, replicas: int) -> Minibatch:
         """The randomness xi of one step, drawn independently for each replica.

@@ -39,7 +39,8 @@ class LogisticRegression(Problem):
             on [0, 1] it is at most its larger value at the ends. This is at most mean_i ||a_i||^2/b,
             since max(u, v) <= u + v.
         f_star: strong convexity gives f* >= f(x) - ||grad f(x)||^2/(2 l2) at every x; it is evaluated at
-            the end of Newton's method, with a bound of every rounding error, to 1e-12 max(1, f*).
+            the end of Newton's method, with a bound of every rounding error, to 1e-12 max(1, f*). That
+            end is the minimizer, up to sqrt(2 (f(x) - f*)/l2).
 
     Args:
         features: the rows a_i, shape (n, d); an intercept is a column of ones.
@@ -84,14 +85,17 @@ class LogisticRegression(Problem):
                 c = self._z.mean(axis=0)
                 farthest = np.maximum(c @ c, ((self._z - c) ** 2).sum(axis=1))
                 sigma = math.sqrt(farthest.mean() / self.batch)
+        L = QUANTITIES["L"].check(L)
+        f_star, minimizer = _least_value(self._z, self.l2)
         super().__init__(
             d,
             np.zeros(d) if start is None else start,
-            L=QUANTITIES["L"].check(L),
+            L=L,
             mu=self.l2,
-            f_star=_least_value(self._z, self.l2),
+            f_star=f_star,
             claims=[Assumption.STRONGLY_CONVEX],
             sigma=sigma,
+            minimizer=minimizer,
         )
 
     @classmethod
@@ -157,8 +161,8 @@ def _gradient(z: FloatArray, l2: float, x: FloatArray) -> FloatArray:
     return np.asarray(l2 * x - _sigmoid(-x @ z.T) @ z / len(z))
 
 
-def _least_value(z: FloatArray, l2: float) -> float:
-    """The best of the certified lower bounds met on the way of a damped Newton method from 0."""
+def _least_value(z: FloatArray, l2: float) -> tuple[float, FloatArray]:
+    """The best of the certified lower bounds met on the way of a damped Newton method from 0, and its end."""
     n, d = z.shape
     x, best = np.zeros(d), 0.0
     for _ in range(_NEWTON_STEPS):
@@ -166,7 +170,7 @@ def _least_value(z: FloatArray, l2: float) -> float:
         lower = _lower_bound(z, l2, x)
         accurate = f - max(best, lower) <= _ACCURACY * max(1.0, f)
         if accurate and lower <= best:
-            return best
+            return best, x
         best = max(best, lower)
         s = _sigmoid(-z @ x)
         hessian = (z.T * (s * (1.0 - s))) @ z / n + l2 * np.eye(d)

@@ -106,6 +106,7 @@ class PiecewiseQuadratic(Problem):
             f_star=0.0,
             claims=[claim for claim, holds in claims.items() if holds],
             noise=noise,
+            minimizer=np.full(dimension, _least_point(self._pieces)),
         )
 
     def value(self, x: npt.ArrayLike) -> FloatArray:
@@ -246,6 +247,7 @@ class RippledQuadratic(Problem):
             f_star=0.0,
             claims=[Assumption.POLYAK_LOJASIEWICZ],
             noise=noise,
+            minimizer=np.zeros(dimension),
         )
 
     def value(self, x: npt.ArrayLike) -> FloatArray:
@@ -296,6 +298,10 @@ def _expand(x: FloatArray, u: FloatArray, s: FloatArray) -> _Pieces:
     piece = np.arange(len(s))
     right, left = np.minimum(piece, len(x) - 1), np.maximum(piece - 1, 0)
     return _Pieces(x, u, h, s, np.where(u[right] == 0, right, left))
+
+
+def _least_point(pieces: _Pieces) -> float:
+    return float(pieces.x[(pieces.u == 0) & (pieces.h == 0)][0])
 
 
 def _polyak_lojasiewicz(pieces: _Pieces) -> float:

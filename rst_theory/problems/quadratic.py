@@ -57,6 +57,7 @@ class Quadratic(Problem):
                 else [Assumption.CONVEX, Assumption.POLYAK_LOJASIEWICZ]
             ),
             noise=noise,
+            minimizer=np.zeros(lam.size),
         )
 
     @classmethod
