@@ -22,7 +22,7 @@ from rst_theory import method
 from rst_theory.notation import QUANTITIES, Ascent, FloatArray, natural
 from rst_theory.problems import Problem
 from rst_theory.schedules import Schedule, sequence
-from rst_theory.trials import Trials, TrialsKind
+from rst_theory.trials import TrialsKind, sequences
 
 __all__ = ["DivergenceError", "Estimate", "Moments", "Trajectories", "simulate"]
 
@@ -321,13 +321,7 @@ class _Run:
         """
         problem, T = self.problem, self.p.size
         noise = np.random.Generator(np.random.SFC64(np.random.SeedSequence([self.seed, index])))
-        coins = np.stack(
-            [
-                Trials(self.p, self.seed, self.trials, replica=index * BLOCK + i).sequence()
-                for i in range(BLOCK)
-            ],
-            axis=1,
-        )
+        coins = sequences(self.p, self.seed, self.trials, index * BLOCK + np.arange(BLOCK)).T
         functions = self.measured
         measured = {name: np.empty((T + 1, n)) for name in functions}
         x = np.tile(self.start, (BLOCK, 1))

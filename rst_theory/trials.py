@@ -9,14 +9,14 @@ optimizer, on every rank, and after a resume; and the exact cost of a run is kno
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from rst_theory.notation import QUANTITIES, FloatArray, natural
 
-__all__ = ["Trials", "TrialsKind", "coin", "philox4x32", "uniform"]
+__all__ = ["Trials", "TrialsKind", "coin", "philox4x32", "sequences", "uniform"]
 
 TrialsKind = Literal["independent", "systematic"]
 
@@ -25,6 +25,7 @@ _WEYL = np.array([0x9E3779B9, 0xBB67AE85], dtype=np.uint64)
 _ROUNDS = 10
 _WORD = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
+_DRAWN_TOGETHER = 2**18  # coins: their counters and words fit into a cache
 _BITS = 53  # of a float64 fraction: uniforms and quantised probabilities are multiples of 2^-53
 
 
@@ -121,13 +122,8 @@ class Trials:
 
     def __post_init__(self) -> None:
         p = np.array(QUANTITIES["p"].check_all(self.probabilities))
-        if p.ndim != 1 or p.size == 0:
-            raise ValueError(f"probabilities must have shape (T,) with T >= 1; got shape {p.shape}")
-        if self.kind not in ("independent", "systematic"):
-            raise ValueError(f"kind must be 'independent' or 'systematic'; got {self.kind!r}")
         natural("replica", self.replica, below=2**32)
-        draw = _systematic if self.kind == "systematic" else _independent
-        sequence = draw(p, self.seed, self.replica)
+        (sequence,) = sequences(p, self.seed, self.kind, [self.replica])
         p.flags.writeable = sequence.flags.writeable = False
         object.__setattr__(self, "probabilities", p)
         object.__setattr__(self, "_sequence", sequence)
@@ -155,14 +151,45 @@ class Trials:
         return bool(self._sequence[natural("t", t, below=self.steps)])
 
 
-def _independent(p: FloatArray, seed: int, replica: int) -> npt.NDArray[np.bool_]:
-    return np.asarray(uniform(seed, np.arange(p.size), replica) < p)
+def sequences(
+    probabilities: npt.ArrayLike, seed: int, kind: TrialsKind, replicas: npt.ArrayLike
+) -> npt.NDArray[np.bool_]:
+    """The trials of many runs at once: row r is `Trials(probabilities, seed, kind, replicas[r]).sequence()`.
+
+    Args:
+        probabilities: p_t, shape (T,), T >= 1.
+        seed: 0 <= seed < 2^64.
+        kind: "independent" or "systematic".
+        replicas: 0 <= replica < 2^32, shape (R,).
+
+    Returns:
+        bool (R, T).
+
+    Raises:
+        DomainError: a number out of range.
+        ValueError: probabilities of another shape, or an unknown kind.
+    """
+    p = QUANTITIES["p"].check_all(probabilities)
+    if p.ndim != 1 or p.size == 0:
+        raise ValueError(f"probabilities must have shape (T,) with T >= 1; got shape {p.shape}")
+    if kind not in ("independent", "systematic"):
+        raise ValueError(f"kind must be 'independent' or 'systematic'; got {kind!r}")
+    draw = _systematic if kind == "systematic" else _independent
+    rows = np.asarray(replicas)[:, None]
+    together = max(1, _DRAWN_TOGETHER // p.size)
+    return np.concatenate(
+        [draw(p, seed, rows[first : first + together]) for first in range(0, max(len(rows), 1), together)]
+    )
 
 
-def _systematic(p: FloatArray, seed: int, replica: int) -> npt.NDArray[np.bool_]:
+def _independent(p: FloatArray, seed: int, replicas: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    return np.asarray(uniform(seed, np.arange(p.size), replicas) < p)
+
+
+def _systematic(p: FloatArray, seed: int, replicas: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     # In integer multiples of 2^-53 and modulo 1, so that no rounding can add or lose a trial.
     one = np.uint64(1 << _BITS)
     increments = np.rint(p * 2.0**_BITS).astype(np.uint64)
-    offset = np.uint64(float(uniform(seed, 0, replica)) * 2.0**_BITS)
+    offset = (uniform(seed, 0, replicas) * 2.0**_BITS).astype(np.uint64)
     before = offset + np.cumsum(increments) - increments  # wraps modulo 2^64, a multiple of 2^53
     return np.asarray((before & (one - np.uint64(1))) + increments >= one)

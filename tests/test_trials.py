@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from rst_theory.notation import DomainError
-from rst_theory.trials import Trials, coin, philox4x32, uniform
+from rst_theory.trials import Trials, coin, philox4x32, sequences, uniform
 
 ONE = 2**53
 SEEDS = st.integers(0, 2**64 - 1)
@@ -304,3 +304,17 @@ def test_wrong_types_are_refused(arguments):
 def test_a_coin_needs_a_probability(probability):
     with pytest.raises(DomainError, match="probability p"):
         coin(probability, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["independent", "systematic"])
+@pytest.mark.parametrize("T", [1, 7, 2**17 + 1])
+def test_many_runs_at_once_are_the_runs_one_by_one(kind, T):
+    p = np.linspace(0, 1, T)
+    replicas = [0, 5, 2**32 - 1]
+    together = sequences(p, 9, kind, replicas)
+    assert together.shape == (3, T) and together.dtype == bool
+    for row, replica in zip(together, replicas, strict=True):
+        np.testing.assert_array_equal(row, Trials(p, 9, kind, replica=replica).sequence())
+    assert sequences(p, 9, kind, np.empty(0, dtype=int)).shape == (0, T)
+    with pytest.raises(DomainError, match="replica"):
+        sequences(p, 9, kind, [2**32])
