@@ -31,6 +31,7 @@ class Size:
         repetitions: paired seeds of the network runs.
         epochs: of each network run.
         processes: run side by side.
+        instances: of the comparison of every bound with random simulations.
     """
 
     quick: bool
@@ -40,12 +41,22 @@ class Size:
     repetitions: int
     epochs: int
     processes: int
+    instances: int = 100_000
 
 
 FULL = Size(
     quick=False, steps=10_000, simulated_steps=1000, replicas=512, repetitions=12, epochs=40, processes=2
 )
-QUICK = Size(quick=True, steps=1000, simulated_steps=300, replicas=256, repetitions=4, epochs=6, processes=2)
+QUICK = Size(
+    quick=True,
+    steps=1000,
+    simulated_steps=300,
+    replicas=256,
+    repetitions=4,
+    epochs=6,
+    processes=2,
+    instances=1000,
+)
 
 
 def chosen_size() -> Size:
