@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rst_theory.allocation import allocate as allocate
     from rst_theory.bounds import Bound as Bound
     from rst_theory.cost import CostLaw as CostLaw
     from rst_theory.method import ascend as ascend, direction as direction, step as step
@@ -68,6 +69,7 @@ _HOME = {
     "bounds": ("Bound",),
     "simulation": ("Trajectories", "simulate"),
     "optim": ("RST",),
+    "allocation": ("allocate",),
     "training": ("RunRecord", "TrainConfig", "train"),
     "plots": (),
     "report": ("render",),

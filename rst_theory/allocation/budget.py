@@ -1,0 +1,149 @@
+"""The best probabilities under a budget of extra propagation pairs, at a given degree of regularization.
+
+At a fixed degree q_t the probability enters the bounds only through the second moment of the trial,
+q_t gamma_t = q_t^2/p_t, so what a schedule costs in accuracy is sum_t w_t^2/p_t with weights w_t that the
+goal decides. It is made least under sum_t p_t = B by water-filling. Proofs: `paper_notes/allocation.md`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from rst_theory.bounds import Parameter
+from rst_theory.bounds.base import STEP_SIZE, settle
+from rst_theory.notation import (
+    QUANTITIES,
+    DomainError,
+    FloatArray,
+    Interval,
+    ProblemConstants,
+    Quantity,
+)
+from rst_theory.schedules import Tabulated, sequence
+
+__all__ = ["Goal", "allocate", "water_filling"]
+
+Goal: TypeAlias = Literal["average", "last_iterate"]
+
+
+def allocate(
+    budget: float,
+    *,
+    steps: int,
+    eta: Parameter,
+    rho: Parameter,
+    degree: Parameter,
+    constants: ProblemConstants,
+    goal: Goal = "average",
+    max_gamma: float | None = None,
+) -> Tabulated:
+    """The schedule of mean at most `budget` that makes a bound least at the given degrees.
+
+    `matched_gamma(schedule, steps, degree)` gives the mixing coefficients that go with it.
+
+        average:       p_t = min(1, c eta_t rho_t q_t), for the master bound on the average squared gradient;
+        last_iterate:  p_t = min(1, c eta_t rho_t q_t sqrt(v_t)), v_t = prod_{s>t} (1 - mu a_s), for the bound
+                       on the last gap under the Polyak-Lojasiewicz inequality,
+
+    both raised to q_t/max_gamma where the mixing coefficient is limited; c spends the budget. What cannot
+    lower the bound is not spent: p_t = 0 where q_t eta_t rho_t = 0.
+
+    Args:
+        budget: the largest mean of p_t, in [0, 1]: extra pairs per step.
+        steps: T >= 1.
+        eta: step sizes: a number, an array (T,) or a schedule; likewise rho and degree.
+        rho: radii.
+        degree: q_t >= 0.
+        constants: of the problem; the last iterate needs mu > 0.
+        goal: "average" or "last_iterate".
+        max_gamma: the largest mixing coefficient allowed; None for no limit.
+
+    Returns:
+        The probabilities as a `Tabulated` schedule of length T.
+
+    Raises:
+        ValueError: an unknown goal.
+        DomainError: a parameter outside its domain, eta_t outside (0, 2/L), mu = 0 for the last iterate, or a
+            budget too small for the degrees: none at all, or less than max_gamma asks for.
+    """
+    if goal not in ("average", "last_iterate"):
+        raise ValueError(f"goal must be 'average' or 'last_iterate'; got {goal!r}")
+    run = settle(0.0, steps, eta, rho, 1.0, constants)
+    q = sequence(degree, run.T, QUANTITIES["degree"])
+    mean = QUANTITIES["p"].check(budget)
+    STEP_SIZE.require(run)
+    weights = run.eta * run.rho * q
+    if goal == "last_iterate":
+        if constants.mu == 0:
+            raise DomainError("mu > 0 for the last iterate", constants.mu)
+        weights = weights * np.sqrt(_kept(constants.mu * run.a))
+    least = np.zeros(run.T)
+    if max_gamma is not None:
+        least = q / _LIMIT.check(max_gamma)
+    return Tabulated(tuple(water_filling(weights, mean * run.T, least)))
+
+
+def _kept(contraction: FloatArray) -> FloatArray:
+    """For each t the product over s > t of 1 - contraction_s: what is left at the end of an error at t."""
+    later = np.cumsum(np.log1p(-contraction[::-1]))[::-1]
+    return np.asarray(np.exp(np.append(later[1:], 0.0)))
+
+
+def water_filling(weights: npt.ArrayLike, budget: float, least: npt.ArrayLike = 0.0) -> FloatArray:
+    """The probabilities that make sum_t w_t^2/p_t least under sum_t p_t <= budget and least_t <= p_t <= 1.
+
+    They are p_t = min(1, max(least_t, c w_t)) with one c for all t; where w_t = 0 the least.
+
+    Args:
+        weights: w_t >= 0, shape (T,).
+        budget: B >= 0.
+        least: in [0, 1], shape (T,) or a number.
+
+    Raises:
+        DomainError: a number outside its domain, a budget less than the sum of the least, or none at all
+            where a weight is positive.
+    """
+    w = _WEIGHT.check_all(weights)
+    low = np.broadcast_to(QUANTITIES["p"].check_all(least), w.shape)
+    B = _BUDGET.check(budget)
+    if low.sum() > B:
+        raise DomainError(f"budget >= {low.sum():g}, the sum of the least probabilities", B)
+    if B == 0 and w.any():
+        raise DomainError("budget > 0, where there is a degree to spend it on", B)
+    if w.any():
+        w = w / w.max()
+    wanted = w > 0
+    if np.where(wanted, 1.0, low).sum() <= B:
+        return np.where(wanted, 1.0, low)
+    # The sum over t is piecewise linear and increasing in c; its knots are where a probability leaves its
+    # least value or reaches 1.
+    knots = np.unique(np.concatenate([low[wanted] / w[wanted], 1 / w[wanted]]))
+    before = _last_knot_within(knots, w, low, B)
+    moving = wanted & (low / np.where(wanted, w, 1.0) <= before) & (before * w < 1)
+    spent = _filled(before, w, low)
+    c = before + (B - spent.sum()) / w[moving].sum() if moving.any() else before
+    return _filled(c, w, low)
+
+
+def _filled(c: float, w: FloatArray, low: FloatArray) -> FloatArray:
+    return np.asarray(np.minimum(1.0, np.maximum(low, c * w)))
+
+
+def _last_knot_within(knots: FloatArray, w: FloatArray, low: FloatArray, budget: float) -> float:
+    """The largest knot at which the sum stays within the budget, by bisection; 0 where none does."""
+    first, end = 0, len(knots)
+    while first < end:
+        middle = (first + end) // 2
+        if _filled(float(knots[middle]), w, low).sum() <= budget:
+            first = middle + 1
+        else:
+            end = middle
+    return float(knots[first - 1]) if first else 0.0
+
+
+_WEIGHT = Quantity("weights", "weight", "w", Interval(low=0.0))
+_BUDGET = Quantity("budget", "budget", "B", Interval(low=0.0))
+_LIMIT = Quantity("max_gamma", "largest mixing coefficient", r"\bar\gamma", Interval(low=0.0, low_open=True))
