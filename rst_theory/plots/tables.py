@@ -184,6 +184,13 @@ SCHEMA: dict[str, dict[str, Field]] = {
         "low": _NUMBER,
         "high": _NUMBER,
     },
+    "price": {
+        "method": _TEXT,
+        "noise": _SIZE,
+        "strength": _SIZE,
+        "p": _SHARE,
+        "pairs_vs_sgd": _POSITIVE,
+    },
     "claims": {
         "id": _TEXT,
         "statement": _TEXT,
