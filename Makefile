@@ -8,10 +8,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: report test check bench gpu clean
+.PHONY: report theory test check bench gpu clean
 
 report: $(STAMP)
 	$(BIN)/python -m experiments
+
+theory: $(STAMP)
+	$(BIN)/python -m experiments theory
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -1,4 +1,7 @@
-"""The main job: derive, simulate, train, draw, report. `QUICK=1` for a first look."""
+"""The main job: derive, simulate, train, draw, report. `QUICK=1` for a first look.
+
+`python -m experiments theory` computes the tables about the bounds, which change with the theory alone.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import rst_theory
-from experiments import bound_beside_simulation, claims, cost_law, digits
-from experiments.settings import FIGURES, REPORT, RESULTS, chosen_size
+from experiments import agreement, bound_beside_simulation, claims, cost_law, digits, price, tightness
+from experiments.settings import FIGURES, REPORT, RESULTS, Size, chosen_size
 from rst_theory.files import write_json
 from rst_theory.plots import draw_all
 from rst_theory.report import render
@@ -23,28 +27,48 @@ from rst_theory.training.records import environment
 PACKAGES = ("numpy", "scipy", "sympy", "matplotlib", "torch", "scikit-learn")
 
 
-def main() -> int:
-    """Run every experiment, then draw the figures and render the page; 130 after an interrupt."""
+Stage: TypeAlias = tuple[str, str, Iterable[float]]
+
+
+def stages(job: str, size: Size) -> list[Stage]:
+    """The stages of a job, "report" or "theory": key, title, and the shares that are done as it runs.
+
+    Raises:
+        ValueError: another job.
+    """
+    if job == "report":
+        return [
+            ("cost", "Cost law of every schedule", cost_law.run(size, RESULTS)),
+            ("simulation", "Bounds beside simulation", bound_beside_simulation.run(size, RESULTS)),
+            ("training", "Training on digits", digits.run(size, RESULTS)),
+            ("claims", "Verdicts on the claims", claims.run(RESULTS)),
+        ]
+    if job == "theory":
+        return [
+            ("price", "Price of regularization", price.run(size, RESULTS)),
+            ("tightness", "Bounds beside worst cases", tightness.run(size, RESULTS)),
+            ("agreement", "Bounds on random instances", agreement.run(size, RESULTS)),
+        ]
+    raise ValueError(f"the job must be 'report' or 'theory'; got {job!r}")
+
+
+def main(job: str = "report") -> int:
+    """Run the stages of a job, then draw the figures and render the page; 130 after an interrupt."""
     size = chosen_size()
     console = Console()
     seconds: dict[str, float] = {}
-    stages: list[tuple[str, str, Iterable[float]]] = [
-        ("cost", "Cost law of every schedule", cost_law.run(size, RESULTS)),
-        ("simulation", "Bounds beside simulation", bound_beside_simulation.run(size, RESULTS)),
-        ("training", "Training on digits", digits.run(size, RESULTS)),
-        ("claims", "Verdicts on the claims", claims.run(RESULTS)),
-    ]
     columns = (TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     try:
         with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-            for key, title, shares in stages:
+            for key, title, shares in stages(job, size):
                 begin = time.perf_counter()
                 task = progress.add_task(title, total=1.0)
                 for share in shares:
                     progress.update(task, completed=share)
                 seconds[key] = round(time.perf_counter() - begin, 2)
             task = progress.add_task("Figures and report", total=2.0)
-            _write_provenance(size.quick, seconds)
+            if job == "report":
+                _write_provenance(size.quick, seconds)
             draw_all(RESULTS, FIGURES)
             progress.update(task, completed=1.0)
             page = render(RESULTS, REPORT)
@@ -73,4 +97,4 @@ def _write_provenance(quick: bool, seconds: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:2]))

@@ -32,6 +32,7 @@ class Size:
         epochs: of each network run.
         processes: run side by side.
         instances: of the comparison of every bound with random simulations.
+        settings: of the comparison with semidefinite programs, for each bound, schedule and number of steps.
     """
 
     quick: bool
@@ -42,6 +43,7 @@ class Size:
     epochs: int
     processes: int
     instances: int = 100_000
+    settings: int = 4
 
 
 FULL = Size(

@@ -196,12 +196,63 @@ PROVENANCE = {
 }
 
 
+def _tightness() -> list[dict[str, Any]]:
+    return [
+        {
+            "bound": bound,
+            "schedule": "constant p=0.5",
+            "steps": steps,
+            "value": 2.0 * ratio,
+            "program": 2.0,
+            "exact": bound != "nonconvex_average",
+            "ratio": ratio,
+        }
+        for bound, spread in (("nonconvex_average", 1.7), ("nonconvex_average_unnormalized", 0.1))
+        for steps in (1, 2, 3, 4)
+        for ratio in (1.0, 1 + spread / 2, 1 + spread)
+    ]
+
+
+def _agreement() -> list[dict[str, Any]]:
+    return [
+        {
+            "bound": bound,
+            "instances": 1000,
+            "compared": 400 + i,
+            "violations": i,
+            "least_ratio": 1.0004,
+            "median_ratio": 2.5,
+            "tolerance": 1e-9,
+            "false_alarm": 1e-6,
+        }
+        for i, bound in enumerate(("nonconvex_average", "sgd_average"))
+    ]
+
+
+def _price() -> list[dict[str, Any]]:
+    return [
+        {
+            "method": method,
+            "noise": noise,
+            "strength": strength,
+            "p": p,
+            "pairs_vs_sgd": (1 + p) * (1 + 3 * strength**2 * (1 + noise)),
+        }
+        for noise in (0.0, 1.0, 4.0)
+        for method, p in (("SAM", 1.0), ("RST p=0.5", 0.5), ("RST p=0.25", 0.25))
+        for strength in (0.0, 0.3, 0.6, 0.9)
+    ]
+
+
 def tables() -> dict[str, Any]:
     """The contents of a complete results folder, by file name."""
     return {
         "cost": _cost(),
         "bounds": _bounds(),
         "curves": _curves(),
+        "tightness": _tightness(),
+        "agreement": _agreement(),
+        "price": _price(),
         "digits_runs": _runs(),
         "digits_summary": _summary(),
         "digits_history": _history(),
@@ -470,6 +521,25 @@ def _beyond(figure: Any) -> list[Any]:
     ]
 
 
+def test_every_setting_is_a_dot_at_its_ratio() -> None:
+    rows = _tightness()
+    axes = plots.plot_tightness(rows).axes[0]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert sorted(float(line.get_xdata()[0]) for line in dots) == sorted(row["ratio"] for row in rows)
+    hollow = [line for line in dots if line.get_markerfacecolor() == "none"]
+    assert len(hollow) == sum(not row["exact"] for row in rows)
+    assert [text.get_text() for text in axes.texts] == ["1.850, 2.70", "1.050, 1.10"]
+
+
+def test_every_method_is_a_curve_over_the_strength() -> None:
+    rows = _price()
+    for axes, noise in zip(plots.plot_price(rows).axes, (0.0, 1.0, 4.0), strict=True):
+        for line in axes.lines:
+            curve = [row for row in rows if (row["method"], row["noise"]) == (line.get_label(), noise)]
+            assert list(line.get_xdata()) == [row["strength"] for row in curve]
+            assert list(line.get_ydata()) == [row["pairs_vs_sgd"] for row in curve]
+
+
 def _crowded() -> dict[str, list[dict[str, Any]]]:
     """Rows that tempt labels to overlap: ties, long names, many curves, huge and tiny numbers."""
     curves = [
@@ -487,6 +557,12 @@ def _crowded() -> dict[str, list[dict[str, Any]]]:
         "cost": [{**row, "name": f"{row['name']} {i}"} for i in range(5) for row in _cost()],
         "bounds": bounds,
         "curves": curves,
+        "tightness": [
+            {**row, "bound": f"{row['bound']}_{i}", "ratio": 1e4 * row["ratio"]}
+            for i in range(12)
+            for row in _tightness()
+        ],
+        "price": [{**row, "pairs_vs_sgd": 1.5} for row in _price()],
         "digits_runs": [{**row, "seed": 1000 + i} for i in range(12) for row in _runs()],
         "digits_summary": summary,
         "digits_history": history,

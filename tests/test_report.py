@@ -199,7 +199,11 @@ def test_headlines_are_the_numbers_of_the_tables(page: Page) -> None:
 
 
 def test_tables_hold_the_numbers_of_the_results(page: Page) -> None:
-    cost, measured, training, runs = page.tables
+    cost, measured, agreement, training, runs = page.tables
+    assert agreement[1:] == [
+        ["nonconvex average", "400", "0", "1.00", "2.50"],
+        ["sgd average", "401", "1", "1.00", "2.50"],
+    ]
     assert len(cost) == 1 + 2 + 4  # head, two groups, four schedules
     assert cost[2][0].startswith("constant p=0.3") and cost[2][1:7] == [
         "60", "[44, 77]", "6.50", "1.30", "0.650", "60",
@@ -221,7 +225,7 @@ def test_tables_hold_the_numbers_of_the_results(page: Page) -> None:
 
 
 def test_the_bound_comes_with_its_formula_assumptions_and_domain(page: Page) -> None:
-    section = page.text[page.text.index("2 Bounds beside") : page.text.index("3 Training a")]
+    section = page.text[page.text.index("2 Bounds beside") : page.text.index("4 Training a")]
     assert bounds.nonconvex_average.title in section and bounds.nonconvex_average.source in section
     formulas = [attrs["alttext"] for tag, attrs in page.tags if tag == "math"]
     for line in bounds.nonconvex_average.latex().split(",\\quad "):
@@ -242,7 +246,7 @@ def test_a_violated_bound_is_said(tmp_path: Path) -> None:
 
 
 def test_provenance_and_how_to_make_it_again(page: Page) -> None:
-    section = page.text[page.text.index("4 How this was made", page.text.index("3 Training a")) :]
+    section = page.text[page.text.index("5 How this was made", page.text.index("4 Training a")) :]
     for expected in (
         "2024-02-03T04:05:06+00:00",
         "0123456789abcdef",

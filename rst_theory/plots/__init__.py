@@ -10,10 +10,12 @@ from rst_theory.plots.convergence import plot_convergence
 from rst_theory.plots.cost import plot_cost
 from rst_theory.plots.gallery import FIGURES, draw_all, encoded, figures
 from rst_theory.plots.pairs import plot_pairs
+from rst_theory.plots.price import plot_price
 from rst_theory.plots.rows import cost_row, curve_row
 from rst_theory.plots.schedules import plot_schedules
 from rst_theory.plots.style import DOUBLE, SINGLE
 from rst_theory.plots.tables import Results, ResultsError, Row
+from rst_theory.plots.tightness import plot_tightness
 from rst_theory.plots.training import plot_training
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "plot_convergence",
     "plot_cost",
     "plot_pairs",
+    "plot_price",
     "plot_schedules",
+    "plot_tightness",
     "plot_training",
 ]

@@ -14,8 +14,10 @@ from rst_theory.plots.bounds import plot_bounds
 from rst_theory.plots.convergence import plot_convergence
 from rst_theory.plots.cost import plot_cost
 from rst_theory.plots.pairs import plot_pairs
+from rst_theory.plots.price import plot_price
 from rst_theory.plots.schedules import plot_schedules
 from rst_theory.plots.tables import Results
+from rst_theory.plots.tightness import plot_tightness
 from rst_theory.plots.training import plot_training
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ FIGURES: dict[str, tuple[str, Callable[..., Figure]]] = {
     "cost": ("cost", plot_cost),
     "bounds": ("bounds", plot_bounds),
     "convergence": ("curves", plot_convergence),
+    "tightness": ("tightness", plot_tightness),
+    "price": ("price", plot_price),
     "accuracy": ("digits_summary", plot_accuracy),
     "training": ("digits_history", plot_training),
     "pairs": ("digits_runs", plot_pairs),

@@ -184,6 +184,24 @@ SCHEMA: dict[str, dict[str, Field]] = {
         "low": _NUMBER,
         "high": _NUMBER,
     },
+    "tightness": {
+        "bound": _TEXT,
+        "schedule": _TEXT,
+        "steps": _MANY,
+        "value": _POSITIVE,
+        "program": _POSITIVE,
+        "exact": Field("flag"),
+        "ratio": _POSITIVE,
+    },
+    "agreement": {
+        "bound": _TEXT,
+        "instances": _MANY,
+        "compared": _MANY,
+        "violations": _COUNT,
+        "least_ratio": _POSITIVE,
+        "median_ratio": _POSITIVE,
+        "false_alarm": _SHARE,
+    },
     "price": {
         "method": _TEXT,
         "noise": _SIZE,
@@ -222,8 +240,17 @@ _ORDERED = {
     ],
     "digits_history": [("low", "high")],
 }
-_LISTS = ("cost", "bounds", "curves", "digits_runs", "digits_summary", "digits_history", "claims")
-_TABLES = ("cost", "bounds", "digits_runs", "digits_summary", "digits_history")
+_TABLES = (
+    "cost",
+    "bounds",
+    "tightness",
+    "agreement",
+    "price",
+    "digits_runs",
+    "digits_summary",
+    "digits_history",
+)
+_LISTS = (*_TABLES, "curves", "claims")
 
 
 def checked(name: str, rows: Iterable[Row], only: Sequence[str] = (), where: str = "") -> list[Row]:
@@ -277,6 +304,9 @@ class Results:
         cost: a row per schedule: its law of the extra pairs.
         bounds: a row per problem and schedule: the bound beside the measured value.
         curves: the squared gradient norm along the run, per problem and schedule.
+        tightness: a row per bound and setting: the bound beside the exact worst case.
+        agreement: a row per bound: how it fared against random simulations.
+        price: pairs that guarantee an accuracy, per method and strength of the regularization.
         digits_runs: a row per training run.
         digits_summary: a row per method.
         digits_history: a row per method and epoch.
@@ -287,6 +317,9 @@ class Results:
     cost: list[Row] | None = None
     bounds: list[Row] | None = None
     curves: list[Row] | None = None
+    tightness: list[Row] | None = None
+    agreement: list[Row] | None = None
+    price: list[Row] | None = None
     digits_runs: list[Row] | None = None
     digits_summary: list[Row] | None = None
     digits_history: list[Row] | None = None

@@ -19,6 +19,11 @@ CAPTIONS = {
     "measured: 1 would be exact, and less than 1 would refute the bound.",
     "convergence": "Mean squared gradient norm along the run with its 99 % band, and the same divided by the "
     "mean of SGD: what lies below 1 is ahead of SGD at that step. The band is that of the schedule alone.",
+    "tightness": "Each bound over the exact worst case of its function class, a semidefinite program over "
+    "the whole tree of trials: a dot per setting, 1 to 4 steps. 1 is exact, and nothing can lie left of it.",
+    "price": "Propagation pairs that guarantee an accuracy ε of the average squared gradient, relative to "
+    "SGD's, against the strength of the regularization; the step size, and for the dotted line the "
+    "probability, chosen for the least cost.",
     "accuracy": "Test accuracy against what it costs, with 99 % intervals of the mean; and paired "
     "differences over common seeds, with 99 % intervals: one that lies right of 0 is a lead.",
     "training": "Mean test accuracy after each epoch, with 99 % bands over the seeds.",
