@@ -3,8 +3,8 @@
 Design: random steps (L, mu, p, eta, rho, gamma, G), equally many in every regime of every function class,
 for normalized and unnormalized ascent; each formula beside the semidefinite program of the same step, which
 is exact. Differences are in units of the value, or of a tenth of L times the squared radius where the value
-is smaller, since ascent and descent may cancel. Rule fixed before the run: a formula is refuted where the program exceeds it
-by more than 1e-4, and it is not sharp where it exceeds the program by more than 1e-4.
+is smaller, since ascent and descent may cancel. Rule fixed before the run: a formula is refuted where the
+program exceeds it by more than 1e-4, and it is not sharp where it exceeds the program by more than 1e-4.
 """
 
 from __future__ import annotations
