@@ -17,7 +17,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import rst_theory
-from experiments import agreement, bound_beside_simulation, claims, cost_law, digits, price, tightness
+from experiments import (
+    agreement,
+    bound_beside_simulation,
+    claims,
+    cost_law,
+    digits,
+    one_step,
+    price,
+    ranking,
+    tightness,
+)
 from experiments.settings import FIGURES, REPORT, RESULTS, Size, chosen_size
 from rst_theory.files import write_json
 from rst_theory.plots import draw_all
@@ -46,8 +56,10 @@ def stages(job: str, size: Size) -> list[Stage]:
     if job == "theory":
         return [
             ("price", "Price of regularization", price.run(size, RESULTS)),
+            ("one_step", "One step beside programs", one_step.run(size, RESULTS)),
             ("tightness", "Bounds beside worst cases", tightness.run(size, RESULTS)),
             ("agreement", "Bounds on random instances", agreement.run(size, RESULTS)),
+            ("ranking", "Orders of schedules", ranking.run(size, RESULTS)),
         ]
     raise ValueError(f"the job must be 'report' or 'theory'; got {job!r}")
 

@@ -6,12 +6,14 @@ Every `plot_*` takes the rows of one table of a results folder, or rows made fro
 
 from rst_theory.plots.accuracy import plot_accuracy
 from rst_theory.plots.bounds import plot_bounds
+from rst_theory.plots.comparison import plot_comparison
 from rst_theory.plots.convergence import plot_convergence
 from rst_theory.plots.cost import plot_cost
 from rst_theory.plots.gallery import FIGURES, draw_all, encoded, figures
 from rst_theory.plots.pairs import plot_pairs
 from rst_theory.plots.price import plot_price
-from rst_theory.plots.rows import cost_row, curve_row
+from rst_theory.plots.regimes import plot_regimes
+from rst_theory.plots.rows import Comparison, comparison_row, cost_row, curve_row
 from rst_theory.plots.schedules import plot_schedules
 from rst_theory.plots.style import DOUBLE, SINGLE
 from rst_theory.plots.tables import Results, ResultsError, Row
@@ -22,9 +24,11 @@ __all__ = [
     "DOUBLE",
     "FIGURES",
     "SINGLE",
+    "Comparison",
     "Results",
     "ResultsError",
     "Row",
+    "comparison_row",
     "cost_row",
     "curve_row",
     "draw_all",
@@ -32,10 +36,12 @@ __all__ = [
     "figures",
     "plot_accuracy",
     "plot_bounds",
+    "plot_comparison",
     "plot_convergence",
     "plot_cost",
     "plot_pairs",
     "plot_price",
+    "plot_regimes",
     "plot_schedules",
     "plot_tightness",
     "plot_training",

@@ -15,6 +15,7 @@ from rst_theory.plots.convergence import plot_convergence
 from rst_theory.plots.cost import plot_cost
 from rst_theory.plots.pairs import plot_pairs
 from rst_theory.plots.price import plot_price
+from rst_theory.plots.regimes import plot_regimes
 from rst_theory.plots.schedules import plot_schedules
 from rst_theory.plots.tables import Results
 from rst_theory.plots.tightness import plot_tightness
@@ -30,13 +31,17 @@ FIGURES: dict[str, tuple[str, Callable[..., Figure]]] = {
     "cost": ("cost", plot_cost),
     "bounds": ("bounds", plot_bounds),
     "convergence": ("curves", plot_convergence),
+    "regimes": ("one_step", lambda rows, width=style.DOUBLE: plot_regimes(width=width)),
     "tightness": ("tightness", plot_tightness),
     "price": ("price", plot_price),
     "accuracy": ("digits_summary", plot_accuracy),
     "training": ("digits_history", plot_training),
     "pairs": ("digits_runs", plot_pairs),
 }
-"""The results file that each figure is drawn from, and the function that draws it."""
+"""The results file that each figure is drawn from, and the function that draws it.
+
+The map of regimes is pure theory; it stands beside the table that checks it.
+"""
 
 
 def figures(results: Path | Results, width: float = style.DOUBLE) -> dict[str, Figure]:

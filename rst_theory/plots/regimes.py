@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -91,6 +92,7 @@ def plot_regimes(gammas: Sequence[float] = (1.0, 4.0, 8.0), width: float = style
     return figure
 
 
+@functools.cache
 def _regimes(gamma: float) -> Map:
     """The map: coarse cells first, then halved ones, looked at again where neighbours differ."""
 
@@ -123,10 +125,11 @@ def _draw_map(axes: Axes, cells: Map, inch_x: float, inch_y: float) -> None:
     axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
     axes.set_yticks([0, 0.5, 1], ["0", "½", "1"])
     axes.grid(visible=False)
-    palette = np.array([_fill(name) for name in _REGIMES])
-    axes.imshow(
-        palette[cells], extent=(0, 1, 0, 1), origin="lower", interpolation="nearest", aspect="auto", zorder=1
-    )
+    centres = np.concatenate([[0.0], (np.arange(len(cells)) + 0.5) / len(cells), [1.0]])
+    for index, name in enumerate(_REGIMES):
+        inside = np.pad((cells == index).astype(float), 1, mode="edge")
+        if inside.any():
+            axes.contourf(centres, centres, inside, levels=[0.5, 1.5], colors=[tuple(_fill(name))], zorder=1)
     axes.text(0.5, (1 + _MOST) / 2, "descent", ha="center", va="center_baseline", **_type(Regime.DESCENT))
     shown = [name for index, name in enumerate(_REGIMES) if (cells == index).any()]
     boxes = {name: ((style.text_width(name.name.lower()) + 0.1) / inch_x, 0.14 / inch_y) for name in shown}

@@ -2,15 +2,66 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, Protocol
+
 import numpy as np
 
+from rst_theory.bounds import BoundValue
 from rst_theory.cost import CostLaw
 from rst_theory.plots.tables import Row
 from rst_theory.simulation import Trajectories
 
-__all__ = ["cost_row", "curve_row"]
+__all__ = ["Comparison", "comparison_row", "cost_row", "curve_row"]
 
 _POINTS = 101
+
+
+class WorstCase(Protocol):
+    """What `comparison_row` asks of a certificate."""
+
+    @property
+    def value(self) -> float:
+        """The worst case."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is the worst case itself, not an upper bound of it."""
+
+
+class Comparison(NamedTuple):
+    """A bound, the worst case and the measurement of one metric.
+
+    Attributes:
+        bound: the name of the bound.
+        value: the bound.
+        worst: the worst case.
+        exact: whether it is the worst case itself, not an upper bound of it.
+        measured: the mean.
+        low: the lower end of its 99 % interval.
+        high: the upper end.
+    """
+
+    bound: str
+    value: float
+    worst: float
+    exact: bool
+    measured: float
+    low: float
+    high: float
+
+
+def comparison_row(found: BoundValue, worst: WorstCase, run: Trajectories) -> Comparison:
+    """What `plot_comparison` needs of one bound; the interval of the measured metric is at 99 %.
+
+    Args:
+        found: a bound and its value on the run, as `bounds.applicable` lists them.
+        worst: the certificate of the same bound, from `certificates.certify_bound`.
+        run: the simulation.
+    """
+    measured = run.weighted(found.bound)
+    return Comparison(
+        found.bound.name, found.value, worst.value, worst.exact, measured.mean, *measured.interval(0.99)
+    )
 
 
 def cost_row(law: CostLaw, name: str | None = None) -> Row:

@@ -193,6 +193,14 @@ SCHEMA: dict[str, dict[str, Field]] = {
         "exact": Field("flag"),
         "ratio": _POSITIVE,
     },
+    "one_step": {
+        "function_class": _TEXT,
+        "ascent": _TEXT,
+        "regime": _TEXT,
+        "points": _MANY,
+        "largest_difference": _SIZE,
+        "violations": _COUNT,
+    },
     "agreement": {
         "bound": _TEXT,
         "instances": _MANY,
@@ -243,6 +251,7 @@ _ORDERED = {
 _TABLES = (
     "cost",
     "bounds",
+    "one_step",
     "tightness",
     "agreement",
     "price",
@@ -304,6 +313,7 @@ class Results:
         cost: a row per schedule: its law of the extra pairs.
         bounds: a row per problem and schedule: the bound beside the measured value.
         curves: the squared gradient norm along the run, per problem and schedule.
+        one_step: a row per function class, ascent and regime: the one-step formula beside its program.
         tightness: a row per bound and setting: the bound beside the exact worst case.
         agreement: a row per bound: how it fared against random simulations.
         price: pairs that guarantee an accuracy, per method and strength of the regularization.
@@ -317,6 +327,7 @@ class Results:
     cost: list[Row] | None = None
     bounds: list[Row] | None = None
     curves: list[Row] | None = None
+    one_step: list[Row] | None = None
     tightness: list[Row] | None = None
     agreement: list[Row] | None = None
     price: list[Row] | None = None

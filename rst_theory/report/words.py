@@ -19,6 +19,9 @@ CAPTIONS = {
     "measured: 1 would be exact, and less than 1 would refute the bound.",
     "convergence": "Mean squared gradient norm along the run with its 99 % band, and the same divided by the "
     "mean of SGD: what lies below 1 is ahead of SGD at that step. The band is that of the schedule alone.",
+    "regimes": "Which function is the worst for one perturbed step, over step size and gradient norm, for "
+    "three mixing coefficients; below, its derivative along the gradient in each regime. In the descent "
+    "regime the classical descent argument is exact, in the others it is not.",
     "tightness": "Each bound over the exact worst case of its function class, a semidefinite program over "
     "the whole tree of trials: a dot per setting, 1 to 4 steps. 1 is exact, and nothing can lie left of it.",
     "price": "Propagation pairs that guarantee an accuracy ε of the average squared gradient, relative to "
