@@ -21,7 +21,7 @@ import numpy as np
 from experiments.pool import spread
 from experiments.settings import Size
 from rst_theory.bounds import ALL, RunBound
-from rst_theory.certificates.beside import certify_bound, class_of
+from rst_theory.certificates import certify_bound, class_of
 from rst_theory.files import write_table
 from rst_theory.notation import Assumption, DomainError, ProblemConstants
 from rst_theory.schedules import PRESETS, preset

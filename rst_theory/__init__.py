@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rst_theory.allocation import allocate as allocate
     from rst_theory.bounds import Bound as Bound
+    from rst_theory.certificates import Certificate as Certificate, certify as certify
     from rst_theory.cost import CostLaw as CostLaw
     from rst_theory.method import ascend as ascend, direction as direction, step as step
     from rst_theory.notation import (
@@ -70,6 +71,7 @@ _HOME = {
     "simulation": ("Trajectories", "simulate"),
     "optim": ("RST",),
     "allocation": ("allocate",),
+    "certificates": ("Certificate", "certify"),
     "training": ("RunRecord", "TrainConfig", "train"),
     "plots": (),
     "report": ("render",),

@@ -118,11 +118,14 @@ def bounds(
     ascent: AscentKind = "normalized",
     as_json: AsJson = False,
 ) -> None:
-    """The bounds on the average squared gradient that hold for each run, or why none does."""
+    """The bounds that hold for each run, or why none does."""
     from rst_theory.bounds import ALL, RunBound
 
     objective = _problem(problem)
     gap = float(objective.gap(objective.start))
+    distance = None
+    if objective.minimizer is not None:
+        distance = float(objective.squared_distance(objective.start)) ** 0.5
 
     def row(text: str, parsed: Schedule, bound: RunBound) -> dict[str, Any]:
         value, note = None, ""
@@ -138,10 +141,17 @@ def bounds(
                     gamma=schedules.parse(gamma),
                     constants=objective.constants,
                     gap=gap,
+                    distance=distance,
                 )
             except DomainError as error:
                 note = str(error)
-        return {"schedule": text, "bound": bound.name, "value": value, "why not": note}
+        return {
+            "schedule": text,
+            "bound": bound.name,
+            "of": bound.metric.name,
+            "value": value,
+            "why not": note,
+        }
 
     kind = _ascent(ascent)
     spoken = [bound for bound in ALL.values() if isinstance(bound, RunBound) and bound.ascent == kind]
@@ -150,6 +160,53 @@ def bounds(
         found = [row(text, parsed, bound) for bound in spoken]
         rows += [r for r in found if r["value"] is not None] or found
     _show(f"Bounds on {objective!r}, {steps} steps, eta {eta}, rho {rho}, gamma {gamma}", rows, as_json)
+
+
+@app.command()
+def certify(
+    schedule: Schedules = None,
+    steps: Annotated[int, typer.Option(help="N, the number of steps: up to about 5.")] = 3,
+    eta: Eta = "0.5",
+    rho: Rho = "0.2",
+    gamma: Gamma = "1",
+    ascent: AscentKind = "unnormalized",
+    function_class: Annotated[str, typer.Option(help="smooth, convex, strongly_convex or pl.")] = "smooth",
+    metric: Annotated[
+        str, typer.Option(help="squared_gradient_norm, gap, final_gap, final_squared_distance, …")
+    ] = "squared_gradient_norm",
+    smoothness: Annotated[float, typer.Option("--L", help="L, the smoothness constant.")] = 1.0,
+    mu: Annotated[float, typer.Option(help="The curvature constant, where the class has one.")] = 0.0,
+    gap: Annotated[float, typer.Option(help="f(x_0) - f_star.")] = 1.0,
+    as_json: AsJson = False,
+) -> None:
+    """The exact worst case over a function class, as a semidefinite program."""
+    from rst_theory.certificates import certify as worst_case
+
+    rows = []
+    for text, parsed in _schedules(schedule):
+        found = worst_case(
+            parsed,
+            steps=steps,
+            eta=schedules.parse(eta),
+            rho=schedules.parse(rho),
+            gamma=schedules.parse(gamma),
+            function_class=function_class,  # type: ignore[arg-type]  # checked there, like the next two
+            ascent=_ascent(ascent),
+            metric=metric,  # type: ignore[arg-type]
+            L=smoothness,
+            mu=mu,
+            gap=gap,
+        )
+        rows.append(
+            {
+                "schedule": text,
+                "worst case": found.value,
+                "exact": found.exact,
+                "status": found.status,
+                "largest residual": max(found.residuals),
+            }
+        )
+    _show(f"Worst {metric} of {steps} steps, {function_class}, {ascent} ascent", rows, as_json)
 
 
 @app.command()

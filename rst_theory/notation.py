@@ -212,8 +212,9 @@ class Assumption(Enum):
     POLYAK_LOJASIEWICZ = r"$\|\nabla f(x)\|^2 \ge 2\mu\,(f(x) - f^\star)$ for all $x$, $\mu > 0$"
     NOISELESS = r"$\sigma = 0$: every gradient is exact"
     SUB_GAUSSIAN = (
-        r"given $x_t$ the noise $n = g - \nabla f(x_t)$ has "
-        r"$\mathbb{E}\exp(\|n\|^2/\sigma^2) \le e$"
+        r"the noise $n = \nabla f(x;\xi) - \nabla f(x)$ has a covariance proxy $\Sigma$ with "
+        r"$\operatorname{tr}\Sigma \le \sigma^2$: "
+        r"$\mathbb{E}\exp\langle v, n\rangle \le \exp(\langle v, \Sigma v\rangle/2)$ for all $v$"
     )
     HESSIAN_LIPSCHITZ = r"$\nabla^2 f$ is $M$-Lipschitz"
     SAME_MINIBATCH = r"both pairs of a step see the same $\xi_t$; $\xi_0, \xi_1, \dots$ are independent"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import NUMERIC
+from conftest import NUMERIC, SEMIDEFINITE
 
 import rst_theory as rst
 from rst_theory.cli import main
@@ -47,6 +47,20 @@ def test_bounds_say_why_none_holds(capsys):
     rows = as_json(capsys, "bounds", "0.5", "--eta", "3")
     assert rows[0]["value"] is None
     assert "eta_t < 2/L" in rows[0]["why not"]
+
+
+def test_bounds_of_every_quantity_are_shown(capsys):
+    rows = as_json(capsys, "bounds", "0.5", "--steps", "5", "--eta", "0.1", "--problem", "logistic")
+    assert len({row["of"] for row in rows}) > 1
+
+
+def test_certify(capsys):
+    words = ("0", "0.5", "--steps", "2", "--eta", "0.4", "--function-class", "strongly_convex", "--mu", "0.1")
+    rows = as_json(capsys, "certify", *words, "--metric", "final_gap", "--gap", "2")
+    descent = 2 * (1 - 0.4 * 0.1) ** 4  # gradient descent: Taylor, Hendrickx & Glineur (2018)
+    assert rows[0]["worst case"] == pytest.approx(descent, rel=SEMIDEFINITE)
+    assert rows[0]["exact"] and rows[0]["largest residual"] < 1e-6
+    assert rows[1]["worst case"] < descent  # a SAM step contracts more where steps are short
 
 
 def test_simulate(capsys):

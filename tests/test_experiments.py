@@ -7,14 +7,33 @@ import copy
 import pytest
 
 import rst_theory as rst
-from experiments import bound_beside_simulation, claims, cost_law, digits
+from experiments import (
+    agreement,
+    bound_beside_simulation,
+    claims,
+    cost_law,
+    digits,
+    price,
+    ranking,
+    tightness,
+)
 from experiments.schedules import COMPARED, catalogue
 from experiments.settings import FULL, QUICK, Size, chosen_size
 from rst_theory.cost import CostLaw
 from rst_theory.files import read_json, read_table, write_table
 
 COMPARED_HERE = (0, 2, 3)  # SGD, and two schedules of equal cost
-TINY = Size(quick=True, steps=12, simulated_steps=6, replicas=8, repetitions=2, epochs=1, processes=2)
+TINY = Size(
+    quick=True,
+    steps=12,
+    simulated_steps=6,
+    replicas=8,
+    repetitions=2,
+    epochs=1,
+    processes=2,
+    instances=20,
+    settings=1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +154,50 @@ def test_another_value_of_quick_is_refused(monkeypatch):
     monkeypatch.setenv("QUICK", "yes")
     with pytest.raises(ValueError, match="QUICK must be"):
         chosen_size()
+
+
+# The theory's own tables
+
+
+def test_the_price_is_that_of_sgd_where_nothing_is_regularized(tmp_path):
+    assert list(price.run(TINY, tmp_path))[-1] == 1.0
+    rows = read_table(tmp_path / "price.json")
+    for row in rows:
+        if row["noise"] == 0 and row["method"] == "SAM":
+            assert row["pairs_vs_sgd"] == pytest.approx(2 / (1 - row["strength"] ** 2), rel=1e-10)
+    best = [row["pairs_vs_sgd"] for row in rows if row["method"] == "RST, best p"]
+    for method in price.METHODS:
+        others = [row["pairs_vs_sgd"] for row in rows if row["method"] == method]
+        assert all(a <= b * (1 + 1e-12) for a, b in zip(best, others, strict=True))
+
+
+def test_the_tightness_table_sets_bounds_beside_programs(tmp_path, monkeypatch):
+    monkeypatch.setattr(tightness, "SCHEDULES", {"linear1 p=0.5": tightness.SCHEDULES["linear1 p=0.5"]})
+    monkeypatch.setattr(tightness, "spread", in_this_process)
+    kept = {k: rst.bounds.ALL[k] for k in ("nonconvex_average_unnormalized", "sgd_average")}
+    monkeypatch.setattr(tightness, "ALL", kept)
+    list(tightness.run(TINY, tmp_path))
+    rows = read_table(tmp_path / "tightness.json")
+    assert {row["bound"] for row in rows} == {"nonconvex_average_unnormalized"}  # p is not 0 for SGD's
+    assert sorted({row["steps"] for row in rows}) == [1, 2, 3, 4]
+    for row in rows:
+        assert row["ratio"] == row["value"] / row["program"] >= 1 - 1e-4
+
+
+def test_the_agreement_table_counts_every_comparison(tmp_path, monkeypatch):
+    monkeypatch.setattr(agreement, "spread", in_this_process)
+    list(agreement.run(TINY, tmp_path))
+    rows = read_table(tmp_path / "agreement.json")
+    assert all(row["violations"] == 0 and row["least_ratio"] >= 1 - 1e-9 for row in rows)
+    assert sum(row["compared"] for row in rows) >= TINY.instances / 2
+
+
+def test_a_ranking_has_equal_means_and_a_verdict(tmp_path, monkeypatch):
+    monkeypatch.setattr(ranking, "spread", in_this_process)
+    monkeypatch.setattr(ranking, "SETTINGS", ranking.SETTINGS[2:3])
+    monkeypatch.setattr(ranking, "T", 20)
+    list(ranking.run(TINY, tmp_path))
+    rows = read_table(tmp_path / "ranking.json")
+    assert all(row["mean_p"] == pytest.approx(0.25) for row in rows)
+    for row in read_table(tmp_path / "believed.json"):
+        assert -1 <= row["tau"] <= 1 and row["own_over_best"] >= 1

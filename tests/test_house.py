@@ -32,6 +32,7 @@ HEAVY = {
     "matplotlib",
     "numba",
     "PEPit",
+    "clarabel",
     "sklearn",
     "jinja2",
     "typer",

@@ -157,6 +157,7 @@ def test_constants_are_complete_and_the_assumptions_consistent(problem):
     }
     assert not any(claim.of_the_run for claim in claims)
     assert (Assumption.NOISELESS in claims) == (c.sigma == 0)
+    assert (Assumption.SUB_GAUSSIAN in claims) == (c.sigma == 0 or problem.noise > 0)
     assert (Assumption.POLYAK_LOJASIEWICZ in claims) == (c.mu > 0)
     if Assumption.STRONGLY_CONVEX in claims:
         assert Assumption.CONVEX in claims

@@ -62,7 +62,8 @@ class Problem(ABC):
         noise: as above.
         minimizer: float64 (d,), read-only: what distances are measured from; None where none is known.
         constants: L, mu, sigma and f_star.
-        assumptions: what the objective satisfies; NOISELESS is among them where sigma = 0.
+        assumptions: what the objective satisfies; NOISELESS is among them where sigma = 0, and SUB_GAUSSIAN
+            where the noise is Gaussian or none.
 
     Raises:
         DomainError: an argument outside its domain.
@@ -97,6 +98,7 @@ class Problem(ABC):
             if point is not None and point.size != self.dimension:
                 raise DomainError(f"{name} of shape ({self.dimension},)", f"shape {point.shape}")
         self.noise = _NOISE.check(noise)
+        gaussian = sigma is None
         sigma = self.noise * math.sqrt(self.dimension) if sigma is None else sigma
         self.constants = ProblemConstants(L=L, mu=mu, sigma=sigma, f_star=f_star)
         assumptions = _ALWAYS.union(claims)
@@ -104,6 +106,8 @@ class Problem(ABC):
             assumptions |= _STRONGLY_CONVEX
         if sigma == 0:
             assumptions |= {Assumption.NOISELESS}
+        if gaussian or sigma == 0:
+            assumptions |= {Assumption.SUB_GAUSSIAN}
         self.assumptions = assumptions
 
     @abstractmethod
