@@ -70,10 +70,31 @@ def test_what_cannot_be_spent_is_kept():
     np.testing.assert_allclose(water_filling([1.0, 1e-300], 1.5), [1.0, 0.5])
 
 
+@given(st.lists(st.floats(1e-3, 1), min_size=2, max_size=9), st.floats(0.01, 0.99))
+def test_the_budget_is_spent_wherever_there_is_room(weights, share):
+    p = water_filling(weights, share * len(weights))
+    assert p.sum() == pytest.approx(share * len(weights), rel=NUMERIC)
+
+
+def test_a_weight_that_reaches_one_by_rounding_is_full():
+    """1/w times w may fall short of 1: by hand, the first two are full and the last takes the rest."""
+    np.testing.assert_allclose(water_filling([1.0, 0.72, 0.018], 2.5), [1.0, 1.0, 0.5], rtol=NUMERIC)
+
+
+@pytest.mark.parametrize("T", [3, 6, 7, 49, 103])
+def test_a_budget_equal_to_the_least_is_enough(T):
+    run = {"steps": T, "eta": 0.5, "rho": 0.2, "constants": CONSTANTS}
+    found = allocate(0.3, degree=0.3, max_gamma=1.0, **run)
+    np.testing.assert_allclose(found.values(T), 0.3, rtol=NUMERIC)
+
+
 def test_bad_budgets_are_refused():
+    with pytest.raises(DomainError, match="has its share"):
+        water_filling([1.0, 1.0], 0.5, [0.5, 0.0])
+
     with pytest.raises(DomainError, match="sum of the least"):
         water_filling([1.0, 1.0], 0.3, [0.2, 0.2])
-    with pytest.raises(DomainError, match="budget > 0"):
+    with pytest.raises(DomainError, match="budget > 0, so"):
         water_filling([1.0], 0.0)
     with pytest.raises(DomainError, match="weight"):
         water_filling([-1.0], 1.0)

@@ -45,11 +45,11 @@ def allocate(
     `matched_gamma(schedule, steps, degree)` gives the mixing coefficients that go with it.
 
         average:       p_t = min(1, c eta_t rho_t q_t), for the master bound on the average squared gradient;
-        last_iterate:  p_t = min(1, c eta_t rho_t q_t sqrt(v_t)), v_t = prod_{s>t} (1 - mu a_s), for the bound
-                       on the last gap under the Polyak-Lojasiewicz inequality,
+        last_iterate:  p_t = min(1, c eta_t rho_t q_t sqrt(v_t)), v_t = prod_{s>t} (1 - mu a_s), for the plain
+                       recursion of the gap under the Polyak-Lojasiewicz inequality that the note unrolls,
 
     both raised to q_t/max_gamma where the mixing coefficient is limited; c spends the budget. What cannot
-    lower the bound is not spent: p_t = 0 where q_t eta_t rho_t = 0.
+    lower the bound is not spent: p_t is least where q_t eta_t rho_t = 0.
 
     Args:
         budget: the largest mean of p_t, in [0, 1]: extra pairs per step.
@@ -103,16 +103,17 @@ def water_filling(weights: npt.ArrayLike, budget: float, least: npt.ArrayLike = 
         least: in [0, 1], shape (T,) or a number.
 
     Raises:
-        DomainError: a number outside its domain, a budget less than the sum of the least, or none at all
-            where a weight is positive.
+        DomainError: a number outside its domain, a budget less than the sum of the least, or one that
+            leaves nothing for a positive weight.
     """
     w = _WEIGHT.check_all(weights)
     low = np.broadcast_to(QUANTITIES["p"].check_all(least), w.shape)
     B = _BUDGET.check(budget)
-    if low.sum() > B:
+    if low.sum() > B * (1 + _ROUNDING):
         raise DomainError(f"budget >= {low.sum():g}, the sum of the least probabilities", B)
-    if B == 0 and w.any():
-        raise DomainError("budget > 0, where there is a degree to spend it on", B)
+    B = max(B, float(low.sum()))
+    if low.sum() == B and (low[w > 0] == 0).any():
+        raise DomainError(f"budget > {low.sum():g}, so that every positive weight has its share", B)
     if w.any():
         w = w / w.max()
     wanted = w > 0
@@ -120,9 +121,10 @@ def water_filling(weights: npt.ArrayLike, budget: float, least: npt.ArrayLike = 
         return np.where(wanted, 1.0, low)
     # The sum over t is piecewise linear and increasing in c; its knots are where a probability leaves its
     # least value or reaches 1.
-    knots = np.unique(np.concatenate([low[wanted] / w[wanted], 1 / w[wanted]]))
+    knots = np.unique(np.concatenate([[0.0], low[wanted] / w[wanted], 1 / w[wanted]]))
     before = _last_knot_within(knots, w, low, B)
-    moving = wanted & (low / np.where(wanted, w, 1.0) <= before) & (before * w < 1)
+    scale = np.where(wanted, w, 1.0)
+    moving = wanted & (low / scale <= before) & (before < 1 / scale)
     spent = _filled(before, w, low)
     c = before + (B - spent.sum()) / w[moving].sum() if moving.any() else before
     return _filled(c, w, low)
@@ -144,6 +146,7 @@ def _last_knot_within(knots: FloatArray, w: FloatArray, low: FloatArray, budget:
     return float(knots[first - 1]) if first else 0.0
 
 
+_ROUNDING = 1e-12  # relative: sums of equal numbers in another order
 _WEIGHT = Quantity("weights", "weight", "w", Interval(low=0.0))
 _BUDGET = Quantity("budget", "budget", "B", Interval(low=0.0))
 _LIMIT = Quantity("max_gamma", "largest mixing coefficient", r"\bar\gamma", Interval(low=0.0, low_open=True))
