@@ -1,12 +1,14 @@
 """Convergence bounds as values: statement, assumptions, domain, metric, source and evaluation.
 
-`ALL` holds every bound by its name; `best` picks the smallest one over many steps that applies, and
-`applicable` lists them all.
+`ALL` holds every bound by its name; `best` picks the smallest one over a run that applies, and `applicable`
+lists them all. Beside the bounds: what holds exactly on quadratics, closed forms and rates of the master
+bound, bounds of a run whose coins are known, and the objective that the method implicitly descends.
 """
 
 from rst_theory.bounds.average import (
     nonconvex_average,
-    nonconvex_average_unnormalized,
+    nonconvex_average_majorant,
+    nonconvex_average_whole,
     sam_average,
     sgd_average,
 )
@@ -21,32 +23,166 @@ from rst_theory.bounds.base import (
     settle,
 )
 from rst_theory.bounds.catalogue import ALL, BoundValue, applicable, best
+from rst_theory.bounds.concentration import (
+    ConfidenceBound,
+    nonconvex_average_confidence,
+    nonconvex_average_confidence_noisy,
+)
+from rst_theory.bounds.convex import (
+    convex_average_gap,
+    convex_average_gap_noiseless,
+    convex_average_gap_unnormalized,
+    convex_average_gap_unnormalized_noiseless,
+    convex_last_iterate_unnormalized,
+    gradient_descent_last_iterate,
+)
+from rst_theory.bounds.implicit import (
+    implicit_gradient,
+    logistic_hessian_lipschitz,
+    remainder_bound,
+    same_strength_bound,
+    trial_variance,
+)
 from rst_theory.bounds.one_step import (
     OneStepBound,
+    Regime,
     one_step_convex,
+    one_step_convex_unnormalized,
+    one_step_noisy,
+    one_step_noisy_unnormalized,
     one_step_smooth,
+    one_step_smooth_unnormalized,
     one_step_strongly_convex,
+    one_step_strongly_convex_unnormalized,
+    regime,
+    worst_function,
+)
+from rst_theory.bounds.polyak_lojasiewicz import (
+    pl_last_iterate,
+    pl_last_iterate_closed,
+    pl_last_iterate_convex,
+    pl_last_iterate_strongly_convex,
+    pl_last_iterate_unnormalized,
+)
+from rst_theory.bounds.quadratics import (
+    QuadraticMoments,
+    StationaryMoments,
+    critical_radius,
+    critical_step_size,
+    lyapunov_exponent,
+    quadratic_moments,
+    stationary_moments,
+    symbolic_critical_step_size,
+    symbolic_second_moment,
+)
+from rst_theory.bounds.rates import ClosedAverage, Rate, Tuned, closed_form, rate, tuned
+from rst_theory.bounds.realized import (
+    RealizedBound,
+    TrialAverage,
+    averaged_over_trials,
+    given_trials,
+    nonconvex_average_realized,
+)
+from rst_theory.bounds.stationary import (
+    StationaryLaw,
+    distance_moments,
+    stationary_law,
+    symbolic_mean_square,
+)
+from rst_theory.bounds.strongly_convex import (
+    strongly_convex_distance,
+    strongly_convex_distance_noiseless,
+    strongly_convex_distance_unnormalized,
+    strongly_convex_distance_unnormalized_noisy,
+    strongly_convex_gap_unnormalized,
+)
+from rst_theory.bounds.unnormalized import (
+    nonconvex_average_unnormalized,
+    nonconvex_average_unnormalized_noisy,
+    nonconvex_average_unnormalized_short,
+    nonconvex_potential_unnormalized,
 )
 
 __all__ = [
     "ALL",
     "Bound",
     "BoundValue",
+    "ClosedAverage",
     "Condition",
+    "ConfidenceBound",
     "HasConstants",
     "Metric",
     "OneStepBound",
     "Parameter",
+    "QuadraticMoments",
+    "Rate",
+    "RealizedBound",
+    "Regime",
     "RunBound",
     "Setting",
+    "StationaryLaw",
+    "StationaryMoments",
+    "TrialAverage",
+    "Tuned",
     "applicable",
+    "averaged_over_trials",
     "best",
+    "closed_form",
+    "convex_average_gap",
+    "convex_average_gap_noiseless",
+    "convex_average_gap_unnormalized",
+    "convex_average_gap_unnormalized_noiseless",
+    "convex_last_iterate_unnormalized",
+    "critical_radius",
+    "critical_step_size",
+    "distance_moments",
+    "given_trials",
+    "gradient_descent_last_iterate",
+    "implicit_gradient",
+    "logistic_hessian_lipschitz",
+    "lyapunov_exponent",
     "nonconvex_average",
+    "nonconvex_average_confidence",
+    "nonconvex_average_confidence_noisy",
+    "nonconvex_average_majorant",
+    "nonconvex_average_realized",
     "nonconvex_average_unnormalized",
+    "nonconvex_average_unnormalized_noisy",
+    "nonconvex_average_unnormalized_short",
+    "nonconvex_average_whole",
+    "nonconvex_potential_unnormalized",
     "one_step_convex",
+    "one_step_convex_unnormalized",
+    "one_step_noisy",
+    "one_step_noisy_unnormalized",
     "one_step_smooth",
+    "one_step_smooth_unnormalized",
     "one_step_strongly_convex",
+    "one_step_strongly_convex_unnormalized",
+    "pl_last_iterate",
+    "pl_last_iterate_closed",
+    "pl_last_iterate_convex",
+    "pl_last_iterate_strongly_convex",
+    "pl_last_iterate_unnormalized",
+    "quadratic_moments",
+    "rate",
+    "regime",
+    "remainder_bound",
     "sam_average",
+    "same_strength_bound",
     "settle",
     "sgd_average",
+    "stationary_law",
+    "stationary_moments",
+    "strongly_convex_distance",
+    "strongly_convex_distance_noiseless",
+    "strongly_convex_distance_unnormalized",
+    "strongly_convex_distance_unnormalized_noisy",
+    "strongly_convex_gap_unnormalized",
+    "symbolic_critical_step_size",
+    "symbolic_mean_square",
+    "symbolic_second_moment",
+    "trial_variance",
+    "tuned",
+    "worst_function",
 ]

@@ -4,31 +4,40 @@ from __future__ import annotations
 
 from typing import NamedTuple, NotRequired, TypedDict, Unpack
 
-from rst_theory.bounds.average import (
-    nonconvex_average,
-    nonconvex_average_unnormalized,
-    sam_average,
-    sgd_average,
+from rst_theory.bounds import (
+    average,
+    concentration,
+    convex,
+    one_step,
+    polyak_lojasiewicz,
+    realized,
+    strongly_convex,
+    unnormalized,
 )
 from rst_theory.bounds.base import Bound, HasConstants, Parameter, RunBound
-from rst_theory.bounds.one_step import one_step_convex, one_step_smooth, one_step_strongly_convex
 from rst_theory.notation import Ascent, DomainError
 from rst_theory.schedules import Schedule
 
 __all__ = ["ALL", "BoundValue", "RunArguments", "applicable", "best"]
 
+_ROOMS = (
+    average,
+    unnormalized,
+    polyak_lojasiewicz,
+    convex,
+    strongly_convex,
+    concentration,
+    realized,
+    one_step,
+)
+
 ALL: dict[str, Bound] = {
-    bound.name: bound
-    for bound in (
-        nonconvex_average,
-        sgd_average,
-        sam_average,
-        nonconvex_average_unnormalized,
-        one_step_smooth,
-        one_step_convex,
-        one_step_strongly_convex,
-    )
+    name: bound
+    for module in _ROOMS
+    for name, bound in vars(module).items()
+    if name in module.__all__ and isinstance(bound, Bound)
 }
+"""Every bound by its name: over runs first, of one step last."""
 
 
 class BoundValue(NamedTuple):
