@@ -56,12 +56,14 @@ WINDOWS: dict[tuple[float, float], Window] = {
     (0.75, 0.75): Window(0.027, 0.068, 0.975),
 }
 PROBABILITIES = (0.25, 0.5, 0.75)
+COARSEST = 0.25
+"""The least eta L at which the grid of gradient norms is fine enough for the potential to be believed."""
 
 
 def run(size: Size, results: Path) -> Iterator[float]:
     """Write floors.csv and floors.json; yields the share that is done."""
     step_sizes = STEP_SIZES[1::2] if size.quick else STEP_SIZES
-    tasks = [(p, e, 8 if size.quick else 50) for p in PROBABILITIES for e in step_sizes]
+    tasks = [(p, e, 25 if size.quick else 50) for p in PROBABILITIES for e in step_sizes]
     rows: list[dict[str, Any]] = []
     yield from spread(measure, tasks, size.processes, rows)
     write_table(results, "floors", rows)
@@ -75,7 +77,7 @@ def measure(p: float, e: float, points: int) -> dict[str, Any]:
     above = {
         "master": master_floor(p, e),
         "majorant": majorant_floor(p, e),
-        "potential": next(filter(None, (potential_floor(p, e, points + i) for i in range(3))), None),
+        "potential": converged_potential(p, e, points) if e >= COARSEST else None,
     }
     upper = min(bound for bound in above.values() if bound is not None)
     return {
@@ -171,8 +173,7 @@ def potential_floor(p: float, e: float, points: int, gamma: float = 1.0) -> floa
     constraints: list[Any] = []
     change = (1 - p) * quadratic(g_S, g_S2) + p * quadratic(g_R, g_R2) - quadratic(g, g_S)
     values = [-a[0], 0, (1 - p) * a[0] - a[1], p * a[0], (1 - p) * a[1], p * a[1]]
-    squares = np.concatenate([[1e-4], np.linspace(0.004, 1.3, points), [2.0, 4.0, 16.0]])
-    for G in np.sqrt(squares):
+    for G in [*np.linspace(0.01, 1.15, points), 1.5, 2.0, 4.0]:
         S, R = -e * g, -e * ((1 - gamma) * g + gamma * g_y)
         f, Q = _interpolation([0 * g, g / G, S, R, S - e * g_S, R - e * g_R], list(basis))
         multipliers, norm = cp.Variable(len(f), nonneg=True), cp.Variable()
@@ -194,6 +195,12 @@ def potential_floor(p: float, e: float, points: int, gamma: float = 1.0) -> floa
         warnings.simplefilter("ignore", UserWarning)  # an inaccurate solution is not used
         program.solve(solver="CLARABEL")
     return float(z.value) if program.status == "optimal" else None
+
+
+def converged_potential(p: float, e: float, points: int) -> float | None:
+    """The same on the finest grid, of at most `points`, on which the solver converges."""
+    found = (potential_floor(p, e, n) for n in range(points, 20, -4))
+    return next((z for z in found if z is not None), None)
 
 
 def _symmetric(matrix: Any) -> Any:

@@ -21,7 +21,7 @@ import numpy as np
 from experiments.pool import spread
 from experiments.settings import Size
 from rst_theory.bounds import ALL, RunBound
-from rst_theory.certificates import certify_bound, class_of
+from rst_theory.certificates import CertificateError, certify_bound, class_of
 from rst_theory.files import write_table
 from rst_theory.notation import Assumption, DomainError, ProblemConstants
 from rst_theory.schedules import PRESETS, preset
@@ -29,6 +29,7 @@ from rst_theory.schedules import PRESETS, preset
 __all__ = ["Case", "cases", "measure", "run"]
 
 SEED = 20220309
+ACCURACY = 1e-4
 STEP_SIZES = (0.25, 0.5, 1.0)
 RADII = (0.1, 0.2, 0.5)
 MIXING = (1.0, 2.0)
@@ -59,9 +60,12 @@ class Case(NamedTuple):
 def run(size: Size, results: Path) -> Iterator[float]:
     """Write tightness.csv and tightness.json; yields the share that is done."""
     tasks = [(case,) for case in cases(size.settings)]
-    rows: list[dict[str, Any] | None] = []
-    yield from spread(measure, tasks, size.processes, rows)
-    write_table(results, "tightness", [row for row in rows if row is not None])
+    found: list[dict[str, Any] | None] = []
+    yield from spread(measure, tasks, size.processes, found)
+    rows = [row for row in found if row is not None]
+    solved = [row for row in rows if row["program"] is not None]
+    write_table(results, "tightness", solved)
+    write_table(results, "tightness_summary", list(_summary(rows)))
 
 
 def cases(settings: int) -> list[Case]:
@@ -100,16 +104,35 @@ def measure(case: Case) -> dict[str, Any] | None:
         value = bound.evaluate(**arguments)
     except DomainError:
         return None
-    certificate = certify_bound(bound, **arguments)
+    row = {**case._asdict(), "ascent": bound.ascent, "function_class": class_of(bound), "value": value}
+    try:
+        certificate = certify_bound(bound, **arguments)
+    except CertificateError:
+        return {**row, "program": None}
     return {
-        **case._asdict(),
-        "ascent": bound.ascent,
-        "function_class": class_of(bound),
-        "value": value,
+        **row,
         "program": certificate.value,
         "exact": certificate.exact,
         "ratio": value / certificate.value,
     }
+
+
+def _summary(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Of each bound: how many settings, how many whose program did not converge, and how tight the rest."""
+    for name in dict.fromkeys(row["bound"] for row in rows):
+        group = [row for row in rows if row["bound"] == name]
+        ratios = np.array([row["ratio"] for row in group if row["program"] is not None])
+        if ratios.size:
+            yield {
+                "bound": name,
+                "settings": len(group),
+                "unsolved": len(group) - ratios.size,
+                "violations": int((ratios < 1 - ACCURACY).sum()),
+                "least": float(ratios.min()),
+                "median": float(np.median(ratios)),
+                "largest": float(ratios.max()),
+                "share_within_1.10": float((ratios <= 1.10).mean()),
+            }
 
 
 def _has_program(bound: RunBound) -> bool:

@@ -1,11 +1,13 @@
-"""Bounds on the average squared gradient of a smooth nonconvex objective.
+"""Bounds on the average squared gradient of a smooth nonconvex objective, normalized ascent.
 
-Proofs: `paper_notes/master_bound.md` and `paper_notes/unnormalized_average.md`. Symbol key in
+Proofs: `paper_notes/master_bound.md` and `paper_notes/sharpened_average.md`. Symbol key in
 `rst_theory.bounds.base`.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,12 +23,18 @@ from rst_theory.bounds.base import (
     Setting,
     Symbolic,
 )
-from rst_theory.notation import QUANTITIES, FloatArray
+from rst_theory.notation import QUANTITIES, Assumption, FloatArray
 
 if TYPE_CHECKING:
     import sympy
 
-__all__ = ["nonconvex_average", "nonconvex_average_unnormalized", "sam_average", "sgd_average"]
+__all__ = [
+    "nonconvex_average",
+    "nonconvex_average_majorant",
+    "nonconvex_average_whole",
+    "sam_average",
+    "sgd_average",
+]
 
 
 class Indexed(NamedTuple):
@@ -68,36 +76,18 @@ def _descent_weights(eta: FloatArray, L: float) -> FloatArray:
     return np.asarray(a / a.sum())
 
 
-def _uniform_weights(eta: FloatArray, L: float) -> FloatArray:
-    return np.full(eta.shape, 1 / eta.size)
-
-
-WEIGHTED_AVERAGE = Metric(
+WEIGHTED_AVERAGE: Metric = Metric(
     name="average squared gradient, weighted by a_t = eta_t (1 - L eta_t/2)",
     latex=r"\frac{1}{W} \sum_{t=0}^{T-1} a_t\, \mathbb{E}\|\nabla f(x_t)\|^2",
     quantity="squared_gradient_norm",
     weights=_descent_weights,
 )
-UNIFORM_AVERAGE = Metric(
-    name="average squared gradient",
-    latex=r"\frac{1}{T} \sum_{t=0}^{T-1} \mathbb{E}\|\nabla f(x_t)\|^2",
-    quantity="squared_gradient_norm",
-    weights=_uniform_weights,
-)
-
 NO_TRIALS = Condition("p_t = 0", r"p_t = 0", margin=lambda s: 0.5 - (s.p != 0), shown=lambda s: s.p)
 ALL_TRIALS = Condition("p_t = 1", r"p_t = 1", margin=lambda s: 0.5 - (s.p != 1), shown=lambda s: s.p)
 UNMIXED = Condition(
     "gamma_t = 1", r"\gamma_t = 1", margin=lambda s: 0.5 - (s.gamma != 1), shown=lambda s: s.gamma
 )
-DESCENT = Condition(
-    "c_t > 0 for t < T-1, c_t = a_t - eta_t q_t |1 - L eta_t| L rho_t - L^3 eta_t^2 q_t gamma_t rho_t^2/2",
-    r"c_t > 0,\quad c_t = a_t - \eta_t q_t |1 - L\eta_t| L\rho_t - \tfrac12 L^3\eta_t^2 q_t\gamma_t\rho_t^2",
-    margin=lambda s: _guaranteed_descent(s)[:-1],
-    shown=lambda s: _guaranteed_descent(s)[:-1],
-)
-
-_NONCONVEX = frozenset(
+NONCONVEX: frozenset[Assumption] = frozenset(
     {
         A.SMOOTH,
         A.UNBIASED,
@@ -159,7 +149,7 @@ nonconvex_average = RunBound(
     title="Master bound: RST and G-RST on smooth nonconvex objectives",
     source="master_bound.md#theorem",
     kind="upper",
-    assumptions=_NONCONVEX | {A.NORMALIZED_ASCENT},
+    assumptions=NONCONVEX | {A.NORMALIZED_ASCENT},
     domain=(STEP_SIZE, KNOWN_GAP),
     metric=WEIGHTED_AVERAGE,
     formula=_master,
@@ -191,41 +181,168 @@ sam_average = RunBound(
 )
 
 
-def _guaranteed_descent(s: Setting) -> FloatArray:
-    """c_t: the least expected decrease of f in step t, as a multiple of the squared gradient."""
-    L = s.L
-    return np.asarray(
-        s.a - s.eta * s.q * abs(1 - L * s.eta) * L * s.rho - L**3 * s.eta**2 / 2 * s.q * s.gamma * s.rho**2
-    )
+# Sharper. Let a step add at most F_t(G) beyond its descent a_t G^2. Then the sum S of a_t E G_t^2 is at most
+# Delta + sum E F_t(G_t), and when a share of S is spent on what is added,
+# (1 - spent) S <= Delta + sum of max over G of F_t(G) - spent a_t G^2.
 
 
-def _unnormalized(s: Setting) -> float:
-    c = _guaranteed_descent(s)
-    c[-1] = 1 / (2 * s.L)
-    return float(s.gap / (c.size * c.min()))
+def least_ratio(numerator: Callable[[float], float]) -> float:
+    """The least numerator(spent)/(1 - spent) over 0 < spent < 1, for a convex numerator.
+
+    Every share spent gives an upper bound of it; the search is in log(spent/(1 - spent)).
+    """
+    from scipy.optimize import minimize_scalar
+
+    def ratio(x: float) -> float:
+        odds = math.exp(x)
+        return numerator(odds / (1 + odds)) * (1 + odds)
+
+    nothing = -37.0  # in floating point a share of 1e-16 is none
+    found = minimize_scalar(ratio, bounds=(nothing, 15.0), method="bounded", options={"xatol": 1e-10})
+    return float(min(found.fun, ratio(nothing)))
 
 
-def _symbolic_unnormalized() -> Symbolic:
+def _whole(s: Setting) -> float:
+    L, q, a = s.L, s.q, s.a
+    m = s.eta * q * L * s.rho  # the cross term is m sqrt(b^2 G^2 + n^2)
+    b, n = abs(1 - L * s.eta), L * s.eta * s.sigma
+    C = s.gap + (L * s.eta**2 / 2 * (s.sigma**2 + q * s.gamma * L**2 * s.rho**2)).sum()
+
+    def numerator(spent: float) -> float:
+        slope = spent * a
+        inside = m * b**2 > 2 * slope * n  # else the maximum lies at G = 0
+        safe = np.where(inside, b, 1.0)
+        return float(C + np.where(inside, (m * b) ** 2 / (4 * slope) + slope * (n / safe) ** 2, m * n).sum())
+
+    return least_ratio(numerator) / float(a.sum())
+
+
+def _symbolic_whole() -> Symbolic:
     import sympy
 
     i = indexed()
-    t, L, T = i.t, i.L, i.T
-    p, eta, rho, gamma = i.p[t], i.eta[t], i.rho[t], i.gamma[t]
-    q, a = p * gamma, eta * (1 - L * eta / 2)
-    c = a - eta * q * sympy.Abs(1 - L * eta) * L * rho - L**3 * eta**2 / 2 * q * gamma * rho**2
-    weight = sympy.Piecewise((1 / (2 * L), sympy.Eq(t, T - 1)), (c, True))
-    least = sympy.Symbol(r"w_{\min}", positive=True)
-    return Symbolic(i.gap / (T * least), {least: sympy.Function(r"\min_{0 \le t < T}")(weight)})
+    t, L, sigma, eta, rho = i.t, i.L, i.sigma, i.eta[i.t], i.rho[i.t]
+    q, a = i.p[t] * i.gamma[t], eta * (1 - L * eta / 2)
+    G = QUANTITIES["gradient_norm"].symbol
+    C, W, k = sympy.symbols("C W kappa", positive=True)
+    cross = eta * q * L * rho * sympy.sqrt((1 - L * eta) ** 2 * G**2 + L**2 * eta**2 * sigma**2)
+    most = sympy.Function(r"\max_{G \ge 0}")(cross - (1 - k) * a * G**2)
+    squares = L * eta**2 / 2 * (sigma**2 + q * i.gamma[t] * L**2 * rho**2)
+    steps = (t, 0, i.T - 1)
+    least = sympy.Function(r"\min_{0 < \kappa < 1}")((C + sympy.Sum(most, steps)) / k)
+    return Symbolic(least / W, {C: i.gap + sympy.Sum(squares, steps), W: sympy.Sum(a, steps)})
 
 
-nonconvex_average_unnormalized = RunBound(
-    name="nonconvex_average_unnormalized",
-    title="Unnormalized ascent without noise on smooth nonconvex objectives",
-    source="unnormalized_average.md#theorem",
+nonconvex_average_whole = RunBound(
+    name="nonconvex_average_whole",
+    title="Master bound with the noise term kept whole",
+    source="sharpened_average.md#whole",
     kind="upper",
-    assumptions=(_NONCONVEX - {A.UNBIASED, A.BOUNDED_VARIANCE}) | {A.NOISELESS, A.UNNORMALIZED_ASCENT},
-    domain=(DESCENT, NO_NOISE, KNOWN_GAP),
-    metric=UNIFORM_AVERAGE,
-    formula=_unnormalized,
-    symbolic=_symbolic_unnormalized,
+    assumptions=nonconvex_average.assumptions,
+    domain=(STEP_SIZE, KNOWN_GAP),
+    metric=WEIGHTED_AVERAGE,
+    formula=_whole,
+    symbolic=_symbolic_whole,
+)
+
+
+class _Steps(NamedTuple):
+    """Steps in units L = rho = 1, arrays (T,), and the share of the descent that is spent.
+
+    With h = G/(L rho), s the turning point of the worst function and u = e gamma, what a step adds, less
+    that share, is at most (p - spent) b h^2 + p phi(s, h), b = e (1 - e/2), phi as in
+    `paper_notes/one_step.md#smooth`.
+    """
+
+    e: FloatArray
+    gamma: FloatArray
+    p: FloatArray
+    spent: float
+
+    def added(self, s: FloatArray, h: FloatArray, beyond: float | None = None) -> FloatArray:
+        """The addition; with `beyond` by the formula of one of the pieces where s <= z, whatever z is.
+
+        The perturbed step ends at z: there 0 says before the perturbed point, 1 beyond it.
+        """
+        e, gamma, p, spent = self
+        w = e * gamma * (1 - 2 * s)
+        z = w - e * h
+        fall = z - s if beyond is not None else np.maximum(0.0, z - s)
+        rise = beyond * (z - 1) if beyond is not None else np.maximum(0.0, z - 1)
+        # h z + z^2/2 = -b h^2 + (1 - e) w h + w^2/2, of which the first term cancels.
+        added = (1 - e) * w * h + w**2 / 2 - fall**2 + rise**2
+        return np.asarray(p * added - spent * e * (1 - e / 2) * h**2)
+
+    def bend(self, beyond: float) -> FloatArray:
+        """Minus the second derivative of phi in s, up to a factor; there is a maximum inside if positive."""
+        u = self.e * self.gamma
+        return np.asarray(1 + 4 * u + (2 - 4 * beyond) * u**2)
+
+    def turn(self, h: FloatArray, beyond: float) -> FloatArray:
+        """The stationary turning point; 0 where it is no maximum."""
+        u, bend = self.e * self.gamma, self.bend(beyond)
+        D = u - self.e * h
+        top = (1 + u) * D - u * h + 2 * beyond * u * (1 - D)
+        return np.divide(top, bend, out=np.zeros_like(top), where=bend > 0)
+
+
+def _most_added(e: FloatArray, gamma: FloatArray, p: FloatArray, spent: float) -> FloatArray:
+    """The maximum over G of the worst expected change of f in a step plus (1 - spent) a G^2, in L rho^2.
+
+    What is added is continuously differentiable and piecewise quadratic in (s, h), 0 <= s <= 1, h >= 0: its
+    maximum lies on an edge, where it is concave in h, or where a piece is stationary. Any other point that
+    is tried does no harm.
+    """
+    steps = _Steps(e, gamma, p, spent)
+    u, zero, one = e * gamma, np.zeros_like(e), np.ones_like(e)
+    long = np.maximum(0.0, gamma - 1 / e)  # at s = 0 the perturbed step ends beyond y while h < long
+    downhill = 2 * spent * e * (1 - e / 2)
+    tried = [
+        (one, np.maximum(0.0, p * u * (e - 1) / downhill)),
+        (zero, np.maximum(gamma, p * u * (1 - e) / downhill)),
+        (zero, np.clip(p * u * (1 + e) / (downhill + 2 * p * e**2), long, gamma)),
+        (zero, np.clip(p * (u * (1 - e) + 2 * e) / downhill, 0.0, long)),
+    ]
+    for beyond in (0.0, 1.0):
+        before, at, after = (steps.added(steps.turn(h, beyond), h, beyond) for h in (-one, zero, one))
+        curvature = before - 2 * at + after
+        best = np.divide(before - after, 2 * curvature, out=np.zeros_like(e), where=curvature < 0)
+        tried += [(np.clip(steps.turn(h, beyond), 0.0, 1.0), h) for h in (zero, np.maximum(0.0, best))]
+    return np.asarray(np.max([steps.added(s, h) for s, h in tried], axis=0))
+
+
+def _majorant(s: Setting) -> float:
+    unit = s.L * s.rho**2
+
+    def numerator(spent: float) -> float:
+        return float(s.gap + (unit * _most_added(s.L * s.eta, s.gamma, s.p, spent)).sum())
+
+    return least_ratio(numerator) / float(s.a.sum())
+
+
+def _symbolic_majorant() -> Symbolic:
+    import sympy
+
+    i = indexed()
+    t, L, eta, rho = i.t, i.L, i.eta[i.t], i.rho[i.t]
+    a = eta * (1 - L * eta / 2)
+    G = QUANTITIES["gradient_norm"].symbol
+    W, k = sympy.symbols("W kappa", positive=True)
+    change = sympy.Function(r"\Phi")(i.p[t], eta, rho, i.gamma[t], G)
+    most = sympy.Function(r"\max_{G \ge 0}")(change + k * a * G**2)
+    steps = (t, 0, i.T - 1)
+    least = sympy.Function(r"\min_{0 < \kappa < 1}")((i.gap + sympy.Sum(most, steps)) / k)
+    return Symbolic(least / W, {W: sympy.Sum(a, steps)})
+
+
+nonconvex_average_majorant = RunBound(
+    name="nonconvex_average_majorant",
+    title="From the exact change of f in one step, without noise",
+    source="sharpened_average.md#majorant",
+    kind="upper",
+    assumptions=(NONCONVEX - {A.UNBIASED, A.BOUNDED_VARIANCE}) | {A.NOISELESS, A.NORMALIZED_ASCENT},
+    domain=(STEP_SIZE, NO_NOISE, KNOWN_GAP),
+    metric=WEIGHTED_AVERAGE,
+    formula=_majorant,
+    symbolic=_symbolic_majorant,
 )

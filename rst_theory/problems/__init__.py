@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rst_theory.problems.base import Minibatch, Problem
+from rst_theory.problems.floor import FloorInstance
 from rst_theory.problems.logistic import LogisticRegression
 from rst_theory.problems.nonconvex import FlatAndSharp, Minimum, PiecewiseQuadratic, RippledQuadratic
 from rst_theory.problems.quadratic import Quadratic
@@ -16,6 +17,7 @@ from rst_theory.problems.quadratic import Quadratic
 __all__ = [
     "BY_NAME",
     "FlatAndSharp",
+    "FloorInstance",
     "LogisticRegression",
     "Minibatch",
     "Minimum",
