@@ -23,6 +23,7 @@ from experiments import (
     claims,
     cost_law,
     digits,
+    floors,
     one_step,
     price,
     ranking,
@@ -57,6 +58,7 @@ def stages(job: str, size: Size) -> list[Stage]:
         return [
             ("price", "Price of regularization", price.run(size, RESULTS)),
             ("one_step", "One step beside programs", one_step.run(size, RESULTS)),
+            ("floors", "Floors between bounds", floors.run(size, RESULTS)),
             ("tightness", "Bounds beside worst cases", tightness.run(size, RESULTS)),
             ("agreement", "Bounds on random instances", agreement.run(size, RESULTS)),
             ("ranking", "Orders of schedules", ranking.run(size, RESULTS)),

@@ -100,6 +100,7 @@ class Certificate:
             curvature=self.curvature,
             f_star=None if self.metric == "change" else 0.0,
             start=self.points[self.labels.index("x")],
+            minimizer=self.points[self.labels.index("*")] if "*" in self.labels else None,
         )
 
 

@@ -40,6 +40,7 @@ class Interpolant(Problem):
         curvature: m, -L <= m < L.
         f_star: a lower bound of f.
         start: shape (d,); the first point unless given.
+        minimizer: shape (d,), where one is among the points.
 
     Raises:
         DomainError: shapes that do not fit, a value that is not finite, or data that no function of the class
@@ -64,6 +65,7 @@ class Interpolant(Problem):
         curvature: float,
         f_star: float | None = None,
         start: npt.ArrayLike | None = None,
+        minimizer: npt.ArrayLike | None = None,
     ) -> None:
         x = self.points = real_array("points", points, "n", "d")
         g = self.gradients = real_array("gradients", gradients, "n", "d")
@@ -88,6 +90,7 @@ class Interpolant(Problem):
             mu=max(m, 0.0),
             f_star=f_star,
             claims=claims,
+            minimizer=minimizer,
         )
         error = float(np.abs(self.value(x) - f).max())
         sizes = np.abs(f), (g * g).sum(axis=1) / L, L * ((x - x[0]) ** 2).sum(axis=1)
