@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from scipy import optimize
 
 import rst_theory as rst
-from rst_theory.allocation import allocate, least_pairs, water_filling
+from rst_theory.allocation import allocate, least_pairs, trial_weights, water_filling
 from rst_theory.bounds import nonconvex_average
 from rst_theory.notation import DomainError, ProblemConstants
 
@@ -153,6 +153,64 @@ def test_the_last_iterate_goal_makes_the_unrolled_recursion_least():
     )
     assert unrolled(ours, degree, eta, rho, 0.5) == pytest.approx(found.fun, rel=1e-6)
     assert (np.diff(ours / eta) >= -1e-12).all(), "for the end of a run late steps matter more"
+
+
+def added_by_trials(problem, p, eta, rho, degree):
+    """E||M||^2 of the note at the end and along the run, by all coins: x less its conditional drift."""
+    lam, T = problem.eigenvalues, len(p)
+    last, average = 0.0, 0.0
+    leaves = [(1.0, problem.start, np.zeros(lam.size))]
+    for t in range(T):
+        grown = []
+        for chance, x, M in leaves:
+            unit = lam * x / np.linalg.norm(lam * x)
+            average += chance * eta[t] * (1 - eta[t] / 2) * ((lam * M) ** 2).sum()
+            for coin, weight in ((0, 1 - p[t]), (1, p[t])):
+                gamma = degree / p[t]
+                kick = eta[t] * rho[t] * gamma * lam * unit
+                grown.append(
+                    (
+                        chance * weight,
+                        (1 - eta[t] * lam) * x - coin * kick,
+                        (1 - eta[t] * lam) * M + (coin - p[t]) * kick,
+                    )
+                )
+        leaves = grown
+    last = sum(chance * (lam * M**2).sum() for chance, _, M in leaves)
+    return average, last
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 1), st.floats(0.05, 1.9), st.floats(0, 2)), min_size=1, max_size=6),
+    st.floats(0.05, 1),
+)
+@settings(max_examples=40)
+def test_on_a_quadratic_the_weights_bound_what_the_trials_add(rows, lam):
+    """By enumeration of all coins; in one dimension, where every unit vector is 1 or -1, exactly equal."""
+    p, eta, rho = map(np.array, zip(*rows, strict=True))
+    for spectrum, exact in (([1.0], True), ([1.0, lam], False)):
+        problem = rst.problems.Quadratic(spectrum, start=[1.3, 0.7][: len(spectrum)])
+        arguments = {"steps": len(p), "eta": eta, "rho": rho, "degree": 0.8, "constants": problem.constants}
+        measured = added_by_trials(problem, p, eta, rho, 0.8)
+        for goal, value in zip(("average", "last_iterate"), measured, strict=True):
+            w = trial_weights(goal=goal, spectrum=spectrum, **arguments)
+            total = (w**2 * (1 / p - 1)).sum()
+            if exact:
+                assert value == pytest.approx(total, rel=1e-9, abs=1e-15)
+            else:
+                assert value <= total * (1 + 1e-9) + 1e-15
+
+
+def test_the_spectrum_moves_the_budget_to_the_end_of_the_run():
+    run = {"steps": 60, "eta": 0.2, "rho": 0.3, "degree": 1.0, "constants": ProblemConstants(L=1.0, mu=0.05)}
+    worst = allocate(0.3, goal="last_iterate", **run).values(60)
+    followed = allocate(0.3, goal="last_iterate", spectrum=[0.05, 1.0], **run).values(60)
+    assert (followed * np.arange(60)).sum() > (worst * np.arange(60)).sum()
+    assert followed[-1] == 1.0
+    with pytest.raises(DomainError, match="eigenvalue spectrum"):
+        allocate(0.3, spectrum=[2.0], **run)
+    with pytest.raises(DomainError, match="not all 0"):
+        allocate(0.3, spectrum=[0.0], **run)
 
 
 def test_a_limit_on_the_mixing_coefficient_is_kept():

@@ -5,7 +5,7 @@ coefficient gamma; q = p gamma the degree of regularization, held fixed while p 
 gamma = q/p; L, mu, sigma the constants of the problem; a = eta (1 - L eta/2).
 """
 
-from rst_theory.allocation.budget import Goal, allocate, water_filling
+from rst_theory.allocation.budget import Goal, allocate, trial_weights, water_filling
 from rst_theory.allocation.pairs import Plan, least_pairs
 
-__all__ = ["Goal", "Plan", "allocate", "least_pairs", "water_filling"]
+__all__ = ["Goal", "Plan", "allocate", "least_pairs", "trial_weights", "water_filling"]

@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rst_theory.bounds import Parameter
-from rst_theory.bounds.base import STEP_SIZE, settle
+from rst_theory.bounds import Parameter, Setting, settle
+from rst_theory.bounds.base import STEP_SIZE
 from rst_theory.notation import (
     QUANTITIES,
     DomainError,
@@ -24,7 +24,7 @@ from rst_theory.notation import (
 )
 from rst_theory.schedules import Tabulated, sequence
 
-__all__ = ["Goal", "allocate", "water_filling"]
+__all__ = ["Goal", "allocate", "trial_weights", "water_filling"]
 
 Goal: TypeAlias = Literal["average", "last_iterate"]
 
@@ -38,18 +38,14 @@ def allocate(
     degree: Parameter,
     constants: ProblemConstants,
     goal: Goal = "average",
+    spectrum: npt.ArrayLike | None = None,
     max_gamma: float | None = None,
 ) -> Tabulated:
     """The schedule of mean at most `budget` that makes a bound least at the given degrees.
 
+    It is p_t = min(1, max(q_t/max_gamma, c w_t)) with the weights w_t of `trial_weights` and the c that
+    spends the budget. What cannot lower the bound is not spent: p_t is least where w_t = 0.
     `matched_gamma(schedule, steps, degree)` gives the mixing coefficients that go with it.
-
-        average:       p_t = min(1, c eta_t rho_t q_t), for the master bound on the average squared gradient;
-        last_iterate:  p_t = min(1, c eta_t rho_t q_t sqrt(v_t)), v_t = prod_{s>t} (1 - mu a_s), for the plain
-                       recursion of the gap under the Polyak-Lojasiewicz inequality that the note unrolls,
-
-    both raised to q_t/max_gamma where the mixing coefficient is limited; c spends the budget. What cannot
-    lower the bound is not spent: p_t is least where q_t eta_t rho_t = 0.
 
     Args:
         budget: the largest mean of p_t, in [0, 1]: extra pairs per step.
@@ -57,8 +53,9 @@ def allocate(
         eta: step sizes: a number, an array (T,) or a schedule; likewise rho and degree.
         rho: radii.
         degree: q_t >= 0.
-        constants: of the problem; the last iterate needs mu > 0.
+        constants: of the problem.
         goal: "average" or "last_iterate".
+        spectrum: the eigenvalues of a quadratic, as in `trial_weights`.
         max_gamma: the largest mixing coefficient allowed; None for no limit.
 
     Returns:
@@ -66,30 +63,93 @@ def allocate(
 
     Raises:
         ValueError: an unknown goal.
-        DomainError: a parameter outside its domain, eta_t outside (0, 2/L), mu = 0 for the last iterate, or a
-            budget too small for the degrees: none at all, or less than max_gamma asks for.
+        DomainError: what `trial_weights` refuses, another parameter outside its domain, or a budget too small
+            for the degrees: none at all, or less than max_gamma asks for.
+    """
+    w = trial_weights(
+        steps=steps, eta=eta, rho=rho, degree=degree, constants=constants, goal=goal, spectrum=spectrum
+    )
+    mean = QUANTITIES["p"].check(budget)
+    least = np.zeros(w.size)
+    if max_gamma is not None:
+        least = sequence(degree, w.size, QUANTITIES["degree"]) / _LIMIT.check(max_gamma)
+    return Tabulated(tuple(water_filling(w, mean * w.size, least)))
+
+
+def trial_weights(
+    *,
+    steps: int,
+    eta: Parameter,
+    rho: Parameter,
+    degree: Parameter,
+    constants: ProblemConstants,
+    goal: Goal = "average",
+    spectrum: npt.ArrayLike | None = None,
+) -> FloatArray:
+    """The weights w_t: at fixed degrees, trials add a multiple of sum_t w_t^2/p_t to a bound.
+
+        average:       w_t = eta_t rho_t q_t, in the master bound on the average squared gradient;
+        last_iterate:  w_t = eta_t rho_t q_t sqrt(v_t), v_t = prod_{s>t} (1 - mu a_s), in the plain recursion
+                       of the gap under the Polyak-Lojasiewicz inequality that the note unrolls.
+
+    On a quadratic of known spectrum what a trial adds is followed to the end of the run:
+    w_t = eta_t rho_t q_t sqrt(max_i V_t(lam_i)) with V_t(lam) = r_{t+1} + (1 - eta_{t+1} lam)^2 V_{t+1}(lam);
+    r_t = a_t lam^4 and V_{T-1} = 0 for the average, r_t = 0 and V_{T-1} = lam^3 for the last iterate.
+
+    Args:
+        steps: T >= 1.
+        eta: step sizes: a number, an array (T,) or a schedule; likewise rho and degree.
+        rho: radii.
+        degree: q_t >= 0.
+        constants: of the problem; the last iterate needs mu > 0 or a spectrum.
+        goal: "average" or "last_iterate".
+        spectrum: the eigenvalues of a quadratic, in [0, L], not all 0, shape (d,); None where f is none.
+
+    Returns:
+        float64 (T,).
+
+    Raises:
+        ValueError: an unknown goal.
+        DomainError: a parameter outside its domain, eta_t outside (0, 2/L), or mu = 0 for the last iterate
+            without a spectrum.
     """
     if goal not in ("average", "last_iterate"):
         raise ValueError(f"goal must be 'average' or 'last_iterate'; got {goal!r}")
     run = settle(0.0, steps, eta, rho, 1.0, constants)
-    q = sequence(degree, run.T, QUANTITIES["degree"])
-    mean = QUANTITIES["p"].check(budget)
     STEP_SIZE.require(run)
-    weights = run.eta * run.rho * q
+    w = run.eta * run.rho * sequence(degree, run.T, QUANTITIES["degree"])
+    if spectrum is not None:
+        return np.asarray(w * np.sqrt(_followed(run, _eigenvalues(spectrum, constants.L), goal)))
     if goal == "last_iterate":
         if constants.mu == 0:
-            raise DomainError("mu > 0 for the last iterate", constants.mu)
-        weights = weights * np.sqrt(_kept(constants.mu * run.a))
-    least = np.zeros(run.T)
-    if max_gamma is not None:
-        least = q / _LIMIT.check(max_gamma)
-    return Tabulated(tuple(water_filling(weights, mean * run.T, least)))
+            raise DomainError("mu > 0 for the last iterate, or a spectrum", constants.mu)
+        return np.asarray(w * np.sqrt(_kept(constants.mu * run.a)))
+    return np.asarray(w)
 
 
 def _kept(contraction: FloatArray) -> FloatArray:
     """For each t the product over s > t of 1 - contraction_s: what is left at the end of an error at t."""
     later = np.cumsum(np.log1p(-contraction[::-1]))[::-1]
     return np.asarray(np.exp(np.append(later[1:], 0.0)))
+
+
+def _eigenvalues(spectrum: npt.ArrayLike, L: float) -> FloatArray:
+    quantity = Quantity("spectrum", "eigenvalue", "lam", Interval(0.0, L))
+    lam = quantity.check_all(spectrum)
+    if lam.ndim != 1 or not lam.any():
+        raise DomainError("a spectrum of shape (d,), not all 0", lam)
+    return lam
+
+
+def _followed(run: Setting, lam: FloatArray, goal: Goal) -> FloatArray:
+    """V_t: what a unit of variance that the trial of step t adds is worth in the metric, at the most."""
+    T = run.T
+    V = np.zeros((T, lam.size))
+    V[-1] = lam**3 if goal == "last_iterate" else 0.0
+    for t in range(T - 2, -1, -1):
+        gained = 0.0 if goal == "last_iterate" else run.a[t + 1] * lam**4
+        V[t] = gained + (1 - run.eta[t + 1] * lam) ** 2 * V[t + 1]
+    return np.asarray(V.max(axis=1))
 
 
 def water_filling(weights: npt.ArrayLike, budget: float, least: npt.ArrayLike = 0.0) -> FloatArray:
