@@ -33,7 +33,7 @@ CURVED = {Assumption.STRONGLY_CONVEX, Assumption.POLYAK_LOJASIEWICZ}
 
 
 CERTAIN = {"sgd_average": 0.0, "gradient_descent_last_iterate": 0.0, "sam_average": 1.0}
-"""Bounds of special cases: their only probability; gamma = 1 and eta constant and at most 1/L, as they ask."""
+"""Bounds of special cases: their only probability; and gamma = 1, and eta constant and at most 1/L."""
 
 
 # Simulation <= bound

@@ -215,6 +215,21 @@ def test_every_argument_is_checked(arguments, message):
         rst.bounds.nonconvex_average.evaluate(**(good | arguments))
 
 
+@pytest.mark.parametrize("bound", MANY_STEPS, ids=lambda b: b.name)
+@pytest.mark.parametrize("change", [{"rho": 1e160}, {"gamma": 1e200}, {"rho": 1e-200}, {"gap": 1e300}])
+def test_extreme_numbers_give_a_number_or_say_so(bound, change):
+    certain = {"sgd_average": 0.0, "gradient_descent_last_iterate": 0.0, "sam_average": 1.0}
+    arguments = {"eta": 0.3, "rho": 0.1, "gamma": 1.0, "gap": 1.0, "distance": 1.0} | change
+    constants = ProblemConstants(L=1.0, mu=0.2)
+    try:
+        value = bound.evaluate(
+            schedule=certain.get(bound.name, 0.5), steps=3, constants=constants, **arguments
+        )
+    except DomainError:
+        return
+    assert value >= 0  # a number, or infinite; never NaN
+
+
 # Which apply
 
 

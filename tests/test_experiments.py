@@ -178,8 +178,8 @@ def test_the_tightness_table_sets_bounds_beside_programs(tmp_path, monkeypatch):
     monkeypatch.setattr(tightness, "ALL", kept)
     list(tightness.run(TINY, tmp_path))
     rows = read_table(tmp_path / "tightness.json")
-    assert {row["bound"] for row in rows} == {"nonconvex_average_unnormalized"}  # p is not 0 for SGD's
-    assert sorted({row["steps"] for row in rows}) == [1, 2, 3, 4]
+    assert {row["steps"] for row in rows if row["bound"] == "nonconvex_average_unnormalized"} == {1, 2, 3, 4}
+    assert {row["steps"] for row in rows if row["bound"] == "sgd_average"} <= {1}  # where p_0 = 0
     for row in rows:
         assert row["ratio"] == row["value"] / row["program"] >= 1 - 1e-4
 

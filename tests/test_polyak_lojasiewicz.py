@@ -133,6 +133,14 @@ def test_a_bound_that_grows_for_ever_is_infinite_never_nan(bound):
     assert value(pl_last_iterate_unnormalized, [1.0] * 2000, 0.9, 5.0) == math.inf
 
 
+@pytest.mark.parametrize("relative", [1e-1, 1e-5, 1e-9, 1e-15])
+def test_curvatures_that_are_almost_one_lose_no_digits(relative):
+    """At p = 0 the strongly convex bound is (1 - mu eta)^(2 T), also where mu tends to L."""
+    mu, eta, T = 1 - relative, 0.4, 3
+    found = value(pl_last_iterate_strongly_convex, [0.0] * T, eta, 0.3, mu=mu)
+    assert found == pytest.approx((1 - mu * eta) ** (2 * T), rel=1e-12)
+
+
 # Published special cases, p = 0
 
 

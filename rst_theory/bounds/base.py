@@ -101,10 +101,11 @@ class Condition:
 
     def require(self, setting: Any) -> None:
         """Raise a DomainError naming the first violation, with its t where it has one."""
-        margin = np.asarray(self.margin(setting))
+        with np.errstate(all="ignore"):  # a margin beyond the floating range is not a positive one
+            margin, shown = np.asarray(self.margin(setting)), self.shown(setting)
         if not (margin > 0).all():
             t = int(np.argmin(margin.ravel() > 0))
-            value = float(np.broadcast_to(self.shown(setting), margin.shape).ravel()[t])
+            value = float(np.broadcast_to(shown, margin.shape).ravel()[t])
             raise DomainError(self.text, value, f"t = {t}" if margin.ndim else "")
 
 
@@ -247,12 +248,20 @@ class RunBound(Bound):
 
         Raises:
             DomainError: a parameter outside its domain, or a violated condition of the bound, with the
-                value and its t.
+                value and its t; or numbers so large or small that the value is beyond floating-point numbers
+                and not simply infinite.
         """
         setting = settle(schedule, steps, eta, rho, gamma, constants, gap, distance)
         for condition in self.domain:
             condition.require(setting)
-        return float(self.formula(setting))
+        try:
+            with np.errstate(all="ignore"):
+                value = float(self.formula(setting))
+        except OverflowError:
+            return math.inf
+        if math.isnan(value):
+            raise DomainError(f"numbers with which {self.name} stays within the floating range", value)
+        return value
 
 
 def settle(

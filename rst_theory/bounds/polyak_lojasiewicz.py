@@ -74,7 +74,7 @@ class Step(NamedTuple):
         return self.weight * self.reach
 
 
-_DIVERGED = 1e100
+_DIVERGED = 1e70
 """Above this a bound says nothing, and its squares leave the floating range: it is called infinite."""
 
 Thetas = tuple[float, float]
@@ -102,7 +102,7 @@ def _weights(c: Step, thetas: Thetas) -> Weights:
         if theta == 1:
             return 1.0, 1 / (2 * c.L)
         width = c.L - c.least
-        return 1 + c.mu * (1 - theta) / width, 1 / (2 * c.L) + (1 / theta - 1) / (2 * width)
+        return 1 + c.mu * (1 - theta) / width, 1 / (2 * c.L) + (1 - theta) / (2 * width * theta)
 
     (N0, tau0), (N1, tau1) = factors(thetas[0]), factors(thetas[1])
     return Weights((1 - c.p) / N0, c.p / N1, (1 - c.p) / N0 * tau0, c.p / N1 * tau1)
@@ -191,7 +191,7 @@ def _peak(beta: float, kappa: float, k2: float, m2: float, constant: float, line
 def _recursion(s: Setting, ascent: Ascent) -> float:
     gap = s.gap
     for c in _steps(s, least=-s.L):
-        if max(gap, c.nu, c.reach) > _DIVERGED:
+        if max(gap, c.nu, c.m, c.reach) > _DIVERGED:
             return math.inf
         gap = _concave(c, gap, ascent)
     return gap

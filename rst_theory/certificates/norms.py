@@ -96,7 +96,8 @@ def search(question: Question, programs: int | None) -> Answer:
                 heapq.heappush(open_boxes, (-found.upper, next(order), half, found.norms))
     if best is None:
         raise CertificateError("the solver did not converge for any gradient norms")
-    return best._replace(upper=max(best.lower, -open_boxes[0][0] if open_boxes else -math.inf))
+    upper = max(best.lower, -open_boxes[0][0] if open_boxes else -math.inf)
+    return best._replace(upper=upper, lower=min(best.lower, _attained(question, best)))
 
 
 def meet(upper: float, lower: float) -> bool:
@@ -160,21 +161,61 @@ def _better(best: Answer | None, question: Question, found: Relaxed) -> Answer |
 
 def _met(question: Question, found: Relaxed) -> dict[str, float]:
     """The gradient norms at the perturbed points when the method runs on a worst function."""
-    run = question.run
-    points, gradients = coordinates(found.solution.gram, found.tree)
-    start = points[found.tree.labels.index("x")]
+    f = _rebuilt(question, found.tree, found.solution)
+    return {name: float(np.linalg.norm(f.gradient(_reached(question, f, name[1:])))) for name in found.norms}
+
+
+def _attained(question: Question, found: Answer) -> float:
+    """The metric when the method runs on the worst function: where norms vanish it may fall short."""
     try:
-        f = Interpolant(points, gradients, found.solution.values, L=1.0, curvature=question.family.curvature)
+        f = _rebuilt(question, found.tree, found.solution)
+    except CertificateError:
+        return -math.inf
+    minimizer = f.points[found.tree.labels.index("*")] if "*" in found.tree.labels else np.zeros(f.dimension)
+    measure: dict[str, Callable[[FloatArray], float]] = {
+        "squared_gradient_norm": lambda x: float((f.gradient(x) ** 2).sum()),
+        "gap": lambda x: float(f.value(x)),
+        "squared_distance": lambda x: float(((x - minimizer) ** 2).sum()),
+    }
+    total = 0.0
+    for t in np.flatnonzero(question.weights):
+        for trials in itertools.product((False, True), repeat=int(t)):
+            chance = float(np.prod(np.where(trials, question.run.p[:t], 1 - question.run.p[:t])))
+            if chance > 0:
+                path = "".join("01"[trial] for trial in trials)
+                total += (
+                    question.weights[t] * chance * measure[question.quantity](_reached(question, f, path))
+                )
+    return total
+
+
+def _rebuilt(question: Question, tree: Tree, solution: Solution) -> Interpolant:
+    """The function that a solution describes; f* = 0.
+
+    Raises:
+        CertificateError: the solution is not accurate enough to be one.
+    """
+    points, gradients = coordinates(solution.gram, tree)
+    try:
+        return Interpolant(
+            points,
+            gradients,
+            solution.values,
+            L=1.0,
+            curvature=question.family.curvature,
+            start=points[tree.labels.index("x")],
+        )
     except DomainError as error:
-        raise CertificateError(f"the relaxed solution is no function: {error}") from error
+        raise CertificateError(f"the solution is no function: {error}") from error
 
-    def point(path: str) -> FloatArray:
-        x = np.asarray(start)
-        for trial, eta, rho, gamma in zip(path, run.eta, run.rho, run.gamma, strict=False):
-            x = step(x, f.gradient, trial == "1", float(eta), float(rho), float(gamma))
-        return x
 
-    return {name: float(np.linalg.norm(f.gradient(point(name[1:])))) for name in found.norms}
+def _reached(question: Question, f: Interpolant, path: str) -> FloatArray:
+    """The iterate after the trials of a path such as "01"."""
+    run = question.run
+    x = np.asarray(f.start)
+    for trial, eta, rho, gamma in zip(path, run.eta, run.rho, run.gamma, strict=False):
+        x = step(x, f.gradient, trial == "1", float(eta), float(rho), float(gamma))
+    return x
 
 
 def _halves(box: Box, norms: dict[str, float]) -> tuple[Box, Box]:

@@ -100,6 +100,12 @@ class Question:
         self.family.constrain(program, tree, bounded=not self.relative)
         if origin in tree.labels:
             program.equal(Linear(np.zeros((b, b)), np.eye(n)[tree.labels.index(origin)]), 0.0)
+        if origin == "*" and origin in tree.labels:
+            # <g, x - x*> >= |g|^2 by cocoercivity, divided by |g|: it must not be lost as |g| -> 0.
+            for k, unit in tree.ascents.items():
+                u, x, g = unit[:b], tree.points[k][:b], tree.gradients[k][:b]
+                outward = Linear((product(u, g) - product(u, x))[None], np.zeros((1, n)))
+                program.at_most([f"outward {tree.labels[k]}"], outward)
         if self.start.gap is not None:
             program.at_most(["gap"], Linear(np.zeros((1, b, b)), np.eye(n)[[root]]), self.start.gap)
         if self.start.distance is not None:
