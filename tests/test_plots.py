@@ -548,6 +548,34 @@ def test_every_setting_is_a_dot_at_its_ratio() -> None:
     assert [text.get_text() for text in axes.texts] == ["1.850, 2.70", "1.050, 1.10"]
 
 
+def test_a_comparison_is_in_units_of_the_worst_case() -> None:
+    rows = [
+        plots.Comparison("nonconvex_average", 3.0, 2.0, True, 1.0, 0.9, 1.1),
+        plots.Comparison("pl_last_iterate", 0.3, 0.2, False, 0.1, 0.1, 0.1),
+    ]
+    axes = plots.plot_comparison(rows).axes[0]
+    drawn = {label: [] for label in ("measured", "worst case", "bound")}
+    for line in axes.lines:
+        if line.get_label() in drawn:
+            drawn[line.get_label()].append(float(line.get_xdata()[0]))
+    assert drawn == {"measured": [0.5, 0.5], "worst case": [1.0, 1.0], "bound": [1.5, pytest.approx(1.5)]}
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["nonconvex average", "pl last iterate"]
+    with pytest.raises(ValueError, match="nothing to compare"):
+        plots.plot_comparison([])
+
+
+def test_a_comparison_row_takes_the_metric_of_the_bound() -> None:
+    problem = rst.problems.Quadratic([1.0])
+    run = rst.simulate(problem, 0.5, steps=2, eta=0.5, rho=0.1, ascent="unnormalized", replicas=16)
+    arguments = {"schedule": 0.5, "steps": 2, "eta": 0.5, "rho": 0.1, "gap": 0.5}
+    found = rst.bounds.best(problem, ascent="unnormalized", **arguments)
+    worst = rst.certify(0.5, steps=2, eta=0.5, rho=0.1, gap=0.5)
+    row = plots.comparison_row(found, worst, run)
+    assert (row.value, row.worst, row.exact) == (found.value, worst.value, True)
+    assert row.measured == pytest.approx(float(run.squared_gradient_norm.mean.mean()))
+    assert row.low <= row.measured <= row.high
+
+
 def test_every_method_is_a_curve_over_the_strength() -> None:
     rows = _price()
     for axes, noise in zip(plots.plot_price(rows).axes, (0.0, 1.0, 4.0), strict=True):

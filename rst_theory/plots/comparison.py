@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_comparison"]
 
+_HINTED = 1.08  # type on a screen of few dots is that much wider than its outlines
 _PITCH, _TOP, _BOTTOM, _RIGHT = 0.2, 0.26, 0.42, 0.14
 
 
@@ -31,7 +32,7 @@ def plot_comparison(rows: Iterable[Comparison], width: float = style.DOUBLE) -> 
     if not table:
         raise ValueError("nothing to compare: no bound applies")
     names = [row.bound.replace("_", " ") for row in table]
-    left = min(max(map(style.text_width, names)) + 0.1, 0.45 * width)
+    left = min(_HINTED * max(map(style.text_width, names)) + 0.1, 0.45 * width)
     figure = style.blank(width, _TOP + _PITCH * len(names) + _BOTTOM)
     axes = style.axes_at(figure, left, _TOP, width - left - _RIGHT, _PITCH * len(names))
     style.label_rows(axes, names, left - 0.08)
