@@ -395,3 +395,29 @@ def test_a_bound_on_one_step_is_no_sum_over_a_run():
     with pytest.raises(ValueError, match="not a weighted sum"):
         run.weighted(rst.bounds.one_step_smooth)
     assert isinstance(rst.bounds.one_step_smooth, OneStepBound)
+
+
+# Published bounds for p = 1, number against number
+
+
+@given(
+    e=st.floats(0.01, 1),
+    rho=st.floats(0, 10),
+    T=st.integers(1, 10_000),
+    gap=st.floats(1e-3, 100),
+)
+def test_sam_is_never_worse_than_the_classical_argument(e, rho, T, gap):
+    """Si & Yun (arXiv 2306.09850) and others: eta <= 1/L, without noise, from
+    f(x+) <= f - (eta/2) ||grad f||^2 + (eta/2) ||g_adv - grad f||^2, with L = 1."""
+    arguments = {"schedule": 1.0, "steps": T, "eta": e, "rho": rho, "constants": ProblemConstants(L=1.0)}
+    classical = 2 * gap / (e * T) + rho**2
+    assert rst.bounds.sam_average.evaluate(gap=gap, **arguments) <= classical * (1 + NUMERIC)
+
+
+@given(e=st.floats(0.01, 1), rho=st.floats(0, 0.99), T=st.integers(1, 50), gap=st.floats(1e-3, 100))
+def test_unnormalized_sam_is_never_worse_than_the_classical_argument(e, rho, T, gap):
+    """The same with ||g_adv - grad f|| <= L rho ||grad f||, as for USAM in arXiv 2206.06232; L = 1."""
+    arguments = {"schedule": 1.0, "steps": T, "eta": e, "rho": rho, "constants": ProblemConstants(L=1.0)}
+    classical = 2 * gap / (e * T * (1 - rho**2))
+    bound = rst.bounds.nonconvex_average_unnormalized
+    assert bound.evaluate(gap=gap, **arguments) <= classical * (1 + NUMERIC)
