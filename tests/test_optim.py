@@ -476,7 +476,8 @@ def test_a_gradient_that_is_not_finite_is_refused_at_a_perturbed_step(bad, ascen
 
 
 def test_sparse_gradients():
-    dense, sparse = nn.Embedding(5, 2), nn.Embedding(5, 2, sparse=True)
+    dense = nn.Embedding(5, 2, dtype=torch.float64)
+    sparse = nn.Embedding(5, 2, sparse=True, dtype=torch.float64)
     sparse.load_state_dict(dense.state_dict())
     rows = torch.tensor([0, 3, 3])
     for layer in (dense, sparse):
@@ -488,7 +489,7 @@ def test_sparse_gradients():
                 (layer(rows) ** 2).sum().backward()  # noqa: B023
 
             optimizer.step(closure)
-    assert torch.allclose(dense.weight, sparse.weight, rtol=1e-6)
+    assert torch.allclose(dense.weight, sparse.weight, rtol=1e-12, atol=1e-12)
 
 
 def test_complex_parameters():

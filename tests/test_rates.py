@@ -307,3 +307,26 @@ def test_tuned_constants_reach_their_rate_and_are_the_best(degree, beta):
 
     assert scaled(eta) == pytest.approx(constant, rel=2e-3)
     assert scaled(eta) < min(scaled(0.8 * eta), scaled(1.25 * eta))
+
+
+@pytest.mark.parametrize("every, T", [(7, 15), (35, 71), (3, 7), (4, 9)])
+def test_steps_that_meet_the_cosine_in_one_place_are_summed(every, T):
+    """Where l k is a multiple of 2 (T-1), the quotient of sines is 0/0 and the sum is the number of steps."""
+    constants = ProblemConstants(L=1.0, sigma=0.2)
+    gamma = rst.Cosine(2.0, 0.5)
+    for eta, rho in ((0.3, 0.4), (rst.Cosine(0.5, 0.1), rst.Cosine(0.4, 0.1))):
+        closed = closed_form(rst.Periodic(every), eta, rho, gamma)
+        run = {"schedule": rst.Periodic(every), "steps": T, "eta": eta, "rho": rho, "gamma": gamma}
+        value = rst.bounds.nonconvex_average.evaluate(constants=constants, gap=1.0, **run)
+        found = closed.value(T, constants, 1.0)
+        if closed.exact:
+            assert found == pytest.approx(value, rel=NUMERIC)
+        else:
+            assert found >= value * (1 - NUMERIC)
+
+
+def test_a_schedule_that_is_no_probability_is_refused():
+    for schedule in (1.5, rst.Linear(0.0, 2.0), rst.InverseSqrt(1.2)):
+        for function in (closed_form, rate):
+            with pytest.raises(DomainError, match="probability"):
+                function(schedule, 0.3, 0.4)

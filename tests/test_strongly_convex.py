@@ -371,14 +371,21 @@ def test_logistic_regression_stays_below(bound):
     assert measured <= value < math.inf
 
 
-def test_the_floor_of_normalized_ascent_is_of_the_order_of_the_step_size():
-    """Without noise the squared distance settles at eta gamma q (L rho)^2/(2 mu), not at (L rho/mu)^2."""
+def test_the_floor_of_the_noiseless_bound_for_normalized_ascent():
+    """At eta = 1/L the bound settles at eta gamma q (L rho)^2/(2 mu), not at (L rho/mu)^2."""
     arguments = {"schedule": 0.5, "steps": 20_000, "eta": 1.0, "rho": 0.1, "distance": 1.0}
     constants = ProblemConstants(L=1.0, mu=0.05)
     value = bounds.strongly_convex_distance_noiseless.evaluate(constants=constants, **arguments)
     assert value == pytest.approx(0.5 * 0.1**2 / (1 - 0.95**2), rel=NUMERIC)
     with_noise = bounds.strongly_convex_distance.evaluate(constants=constants, **(arguments | {"steps": 500}))
     assert with_noise > 10 * value
+
+
+@given(L=st.floats(0.1, 10), share=st.floats(0.01, 1))
+def test_rounding_refuses_no_step_of_the_base_at_degree_one(L, share):
+    arguments = {"schedule": 1.0, "steps": 2, "eta": 1 / L, "rho": 0.1, "distance": 1.0}
+    constants = ProblemConstants(L=L, mu=share * L)
+    assert bounds.strongly_convex_distance_noiseless.evaluate(constants=constants, **arguments) >= 0
 
 
 # Domains, notes and algebra

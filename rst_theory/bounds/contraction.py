@@ -129,15 +129,15 @@ def _searched(s: _Steps, m: float, gap: bool) -> FloatArray:
 def _least(unit: float, Z: FloatArray, A: FloatArray, slope: float, C: FloatArray) -> FloatArray:
     """The least kappa for which some o <= slope kappa - C makes [[unit kappa - Z, o], [o, kappa - A]] >= 0.
 
-    That is max(Z/unit, A) where slope kappa >= C there, and else the root up to C/slope of
-    (unit kappa - Z)(kappa - A) = (slope kappa - C)^2.
+    That is low = max(Z/unit, A) where slope low >= C, and else low + x with the root x >= 0 of
+    unit x (x + apart) = (missing - slope x)^2, apart the distance of the two and missing = C - slope low;
+    written so that nothing cancels.
     """
-    kappa = np.maximum(Z / unit, A)
-    a, b, c = unit - slope**2, 2 * slope * C - unit * A - Z, Z * A - C**2
-    root = np.sqrt(np.maximum(b**2 - 4 * a * c, 0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        crossing = np.where(b > 0, -2 * c / (b + root), (root - b) / (2 * a) if a else np.inf)
-    return np.where(C - slope * kappa <= 1e-14 * np.abs(C), kappa, np.maximum(crossing, kappa))
+    low = np.maximum(Z / unit, A)
+    apart, missing = low - np.minimum(Z / unit, A), np.maximum(C - slope * low, 0)
+    root = np.sqrt(unit * (unit * apart**2 + 4 * slope * apart * missing + 4 * missing**2))
+    below = unit * apart + 2 * slope * missing + root
+    return np.asarray(low + 2 * missing * (missing / np.maximum(below, 1e-300)))
 
 
 def _minimum(f: Callable[[FloatArray], FloatArray], low: FloatArray, high: FloatArray) -> FloatArray:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from rst_theory.notation import QUANTITIES, DomainError, ProblemConstants, natural
@@ -132,7 +133,7 @@ def closed_form(schedule: Family, eta: Family, rho: Family, gamma: Family = 1.0)
     import sympy
 
     T, gap = QUANTITIES["steps"].symbol, QUANTITIES["gap"].symbol
-    run = [_schedule(s) for s in (schedule, eta, rho, gamma)]
+    run = [_probability(schedule), *map(_schedule, (eta, rho, gamma))]
 
     def total(which: int, at_largest: _Families = ()) -> sympy.Expr:
         return sympy.Add(*(_closed_sum(terms[which], ph, T) for ph, terms in _summands(run, at_largest)))
@@ -169,7 +170,7 @@ def rate(schedule: Family, eta: Family, rho: Family, gamma: Family = 1.0, noise:
     import sympy
 
     T, gap, sigma = (QUANTITIES[k].symbol for k in ("steps", "gap", "sigma"))
-    run = [_schedule(s) for s in (schedule, eta, rho, gamma)]
+    run = [_probability(schedule), *map(_schedule, (eta, rho, gamma))]
     growths: tuple[dict[Order, Any], ...] = ({}, {}, {(0.0, 0.0): gap})
     for phase, terms in _summands(run):
         for growth, term in zip(growths, terms, strict=True):
@@ -258,6 +259,16 @@ def _letters() -> tuple[Any, Any, Any]:
 
 def _schedule(value: Family) -> Schedule:
     return value if isinstance(value, Schedule) else Constant(value)
+
+
+def _probability(value: Family) -> Schedule:
+    """A schedule whose levels are probabilities, as far as they are numbers."""
+    schedule = _schedule(value)
+    for key in ("value", "first", "second", "start", "end", "scale"):
+        level = getattr(schedule, key, None)
+        if isinstance(level, int | float | Fraction):
+            QUANTITIES["p"].check(level)
+    return schedule
 
 
 def _polynomial(schedule: Schedule, at_largest: _Families) -> Any:
@@ -378,7 +389,7 @@ def _cosine_powers(k: int) -> dict[int, Any]:
 
 
 def _cosine_sum(l: int, n: Any, every: int, T: Any) -> Any:  # noqa: E741
-    """The sum of cos(l pi u) over n steps, for l < 2 (T-1)."""
+    """The sum of cos(l pi u) over n steps, 0, every, 2 every, …; all 1 where 2 (T-1) divides l every."""
     import sympy
 
     if l == 0:
@@ -386,7 +397,8 @@ def _cosine_sum(l: int, n: Any, every: int, T: Any) -> Any:  # noqa: E741
     if n == T:
         return sympy.Rational(1 + (-1) ** l, 2)
     half = l * every * sympy.pi / (2 * (T - 1))
-    return sympy.sin(n * half) * sympy.cos((n - 1) * half) / sympy.sin(half)
+    formula = sympy.sin(n * half) * sympy.cos((n - 1) * half) / sympy.sin(half)
+    return sympy.Piecewise((n, sympy.Eq(sympy.Mod(l * every, 2 * (T - 1)), 0)), (formula, True))
 
 
 def _harmonic(s: Any, n: Any, every: int) -> Any:

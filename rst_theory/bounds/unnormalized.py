@@ -213,6 +213,7 @@ class _Form(NamedTuple):
 
 
 _HUGE = 1e30
+_NEGLIGIBLE = 1e-100  # a perturbation that is lost in the rounding of everything else
 _FARTHEST_BALL = 1e6
 _PRUDENCE = 0.6
 # The menu: multipliers of two inequalities, and how far the branches of a step may differ in alpha.
@@ -303,7 +304,7 @@ def _first_potential(s: Setting, alpha: FloatArray) -> FloatArray:
     for t in range(s.T - 2, -1, -1):
         p, gamma = s.p[t], s.gamma[t]
         base = _branch(q, (e[t], e[t], e[t]), 1.0).at(e[t])
-        if p * gamma * h[t] > 0:
+        if p * gamma * h[t] > _NEGLIGIBLE:
             ends = e[t] * (1 - gamma * h[t]), e[t] * (1 + gamma * h[t])
             perturbed = _branch(q, (*ends, e[t]), _PRUDENCE if t else 1.0)
             q = _joined(base, perturbed, alpha, p, gamma, e[t], h[t])

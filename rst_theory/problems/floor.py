@@ -13,7 +13,7 @@ _SLACK = Quantity("slack", "slack", "w", Interval(0.0, 0.25, high_open=True))
 
 
 class FloorInstance(PiecewiseQuadratic):
-    """One dimension; the gradient at the start keeps its size, in the mean of the squares, for ever.
+    """One dimension; the gradient keeps its size, in the mean square, while the walk stays in its window.
 
     Symbol key: q the degree of regularization p gamma, rho the radius, w the slack. In units of rho for x
     and of L rho for f',
@@ -22,8 +22,8 @@ class FloorInstance(PiecewiseQuadratic):
 
     While |x| <= w both x and the perturbed point x + 1 lie where f'' = 1, and f'(x + 1) - f'(x) is
     -(1 - 4 w) throughout, so that the expected direction is f'(x) - q (1 - 4 w) = x: it pulls the walk back
-    to its start. For small step sizes the walk stays, and E f'(x_t)^2 >= G^2, which tends to the floor
-    (q L rho)^2 of the bounds as w -> 0. Proof, with explicit constants: `paper_notes/floors.md`. At
+    to its start. It stays for a time exponential in w^2/(eta L), and E f'(x_t)^2 >= G^2, which tends to the
+    floor (q L rho)^2 of the bounds as w -> 0. Proof, with explicit constants: `paper_notes/floors.md`. At
     p = 1, gamma = q no slack is needed: with w = 0 the walk stands still.
 
     Constants: those of `PiecewiseQuadratic`.
