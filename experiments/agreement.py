@@ -12,7 +12,7 @@ none does. Rounding is 1e-9 of the bound and 1e-12 of the scale of the problem: 
 of numbers of that scale, and the least value of f may itself be known to twelve digits only.
 
 A first run over all instances had no allowance for the scale, and took a standard error of 0 for the absence
-of chance. It flagged 31 comparisons: in converged runs, whose last gap is below the rounding of f, and in runs
+of chance. It flagged 31 comparisons: converged runs, whose last gap is below the rounding of f, and runs
 whose rare coins came up in no replica. The rule was mended in these two points, and everything run anew.
 """
 
@@ -69,7 +69,7 @@ class Instance(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A bound beside what was measured: bound over measured, unless that is mere rounding; and the verdict."""
+    """A bound beside what was measured: bound over measured, unless that is mere rounding; the verdict."""
 
     bound: str
     ratio: float | None

@@ -43,7 +43,7 @@ class Size:
     epochs: int
     processes: int
     instances: int = 100_000
-    settings: int = 4
+    settings: int = 2
 
 
 FULL = Size(

@@ -34,7 +34,8 @@ class Residuals(NamedTuple):
     """How far a solution is from an optimum, relative to the value; recomputed, not the solver's own.
 
     Attributes:
-        primal: the largest violation of a constraint or of G >= 0, in units of the data.
+        primal: the largest violation of a constraint or of G >= 0, in units of the data, or what all of them
+            buy in value, each times its multiplier, if that is more.
         dual: violations of the dual constraints and signs, each times its unknown: what the value lacks to be
             an upper bound.
         gap: |primal value - dual value|.
@@ -183,6 +184,11 @@ class Program:
         value, primal = float(b @ z), float(-q @ x)
         slack, signs = (b - A @ x)[: e + k], z[e : e + k]
         violated = max(np.abs(slack[:e]).max(initial=0), -slack[e:].min(initial=0), _negative_part(gram))
+        bought = (
+            np.abs(z[:e]) @ np.abs(slack[:e])
+            + np.maximum(signs, 0) @ np.maximum(-slack[e:], 0)
+            + _negative_part(gram) * np.trace(dual_matrix)
+        )
         missing = (
             np.abs(q + A.T @ z) @ np.abs(x)
             + np.maximum(-signs, 0) @ np.abs(slack[e:])
@@ -190,7 +196,7 @@ class Program:
         )
         size = max(abs(value) if self.unit is None else self.unit, _TINY)
         residuals = Residuals(
-            float(violated / size), float(missing / size), float(abs(value - primal) / size)
+            float(max(violated, bought) / size), float(missing / size), float(abs(value - primal) / size)
         )
         multipliers = dict(zip(self._names, np.maximum(signs, 0.0).tolist(), strict=True))
         return Solution(value, primal, gram, x[triangle:], multipliers, status, residuals)
