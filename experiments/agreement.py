@@ -29,9 +29,9 @@ from scipy import special
 import rst_theory as rst
 from experiments.pool import spread
 from experiments.settings import Size
-from rst_theory.bounds import ALL, RunBound
+from rst_theory.bounds import ALL, RunBound, applicable
 from rst_theory.files import write_table
-from rst_theory.notation import Ascent, DomainError
+from rst_theory.notation import Ascent
 from rst_theory.problems import (
     FlatAndSharp,
     LogisticRegression,
@@ -120,14 +120,17 @@ def compare(instance: Instance, alarm: float) -> list[Comparison]:
         alarm: the false-alarm probability of one comparison.
     """
     problem = instance.problem
-    applying = {
-        bound: value
-        for bound in ALL.values()
-        if isinstance(bound, RunBound)
-        and bound.ascent == instance.ascent
-        and bound.applies_to(problem)
-        and (value := _value(bound, instance)) is not None
-    }
+    applying = applicable(
+        problem,
+        ascent=instance.ascent,
+        schedule=instance.schedule,
+        steps=instance.steps,
+        eta=instance.eta,
+        rho=instance.rho,
+        gamma=instance.gamma,
+        gap=float(problem.gap(problem.start)),
+        distance=float(np.sqrt(problem.squared_distance(problem.start))),
+    )
     if not applying:
         return []
     try:
@@ -136,7 +139,7 @@ def compare(instance: Instance, alarm: float) -> list[Comparison]:
         return []
     compared = []
     chance = _is_random(instance)
-    for bound, value in applying.items():
+    for bound, value in applying:
         rounding = ROUNDING * value + _SCALE * _scale(instance, bound)
         measured = first.weighted(bound)
         violated = _exceeds(measured, value + rounding, alarm)
@@ -168,24 +171,6 @@ def _scale(instance: Instance, bound: RunBound) -> float:
             return float(problem.squared_distance(problem.start))
     f_star = problem.constants.f_star or 0.0
     return max(1.0, abs(f_star), float(problem.gap(problem.start)))
-
-
-def _value(bound: RunBound, instance: Instance) -> float | None:
-    """The bound on this run; None outside its domain."""
-    problem = instance.problem
-    try:
-        return bound.evaluate(
-            schedule=instance.schedule,
-            steps=instance.steps,
-            eta=instance.eta,
-            rho=instance.rho,
-            gamma=instance.gamma,
-            constants=problem.constants,
-            gap=float(problem.gap(problem.start)),
-            distance=float(np.sqrt(problem.squared_distance(problem.start))),
-        )
-    except DomainError:
-        return None
 
 
 def _simulate(instance: Instance, replicas: int, seed: int) -> Any:

@@ -163,6 +163,13 @@ class Metric:
     weights: Callable[[FloatArray, float], FloatArray] | None = None
 
 
+FINAL_GAP = Metric(
+    name="gap of the last iterate",
+    latex=r"\mathbb{E} f(x_T) - f^\star",
+    quantity="final_gap",
+)
+
+
 @dataclass(frozen=True)
 class Bound:
     """An upper bound on the expectation of a metric; a subclass says how it is evaluated.

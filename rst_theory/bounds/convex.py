@@ -13,6 +13,7 @@ import numpy as np
 
 from rst_theory.bounds.average import NO_TRIALS, indexed
 from rst_theory.bounds.base import (
+    FINAL_GAP,
     KNOWN_DISTANCE,
     NO_NOISE,
     SHORT_STEPS,
@@ -24,7 +25,6 @@ from rst_theory.bounds.base import (
     Symbolic,
 )
 from rst_theory.bounds.strongly_convex import (
-    FINAL_GAP,
     ascent_cost,
     current,
     noise_terms,

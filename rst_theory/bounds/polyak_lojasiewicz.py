@@ -24,13 +24,13 @@ import numpy as np
 
 from rst_theory.bounds.average import indexed
 from rst_theory.bounds.base import (
+    FINAL_GAP,
     KNOWN_GAP,
     NO_NOISE,
     POSITIVE_CURVATURE,
     SHORT_STEPS,
     STEP_SIZE,
     A,
-    Metric,
     RunBound,
     Setting,
     Symbolic,
@@ -47,12 +47,6 @@ __all__ = [
     "pl_last_iterate_strongly_convex",
     "pl_last_iterate_unnormalized",
 ]
-
-FINAL_GAP = Metric(
-    name="gap at the end",
-    latex=r"\mathbb{E} f(x_T) - f^\star",
-    quantity="final_gap",
-)
 
 
 class Step(NamedTuple):

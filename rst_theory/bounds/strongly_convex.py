@@ -13,6 +13,7 @@ import numpy as np
 
 from rst_theory.bounds.average import indexed
 from rst_theory.bounds.base import (
+    FINAL_GAP,
     KNOWN_DISTANCE,
     KNOWN_GAP,
     NO_NOISE,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FINAL_DISTANCE",
-    "FINAL_GAP",
     "ascent_cost",
     "current",
     "noise_terms",
@@ -51,11 +51,6 @@ FINAL_DISTANCE = Metric(
     name="squared distance of the last iterate to the minimizer",
     latex=r"\mathbb{E}\|x_T - x^\star\|^2",
     quantity="final_squared_distance",
-)
-FINAL_GAP = Metric(
-    name="gap of the last iterate",
-    latex=r"\mathbb{E} f(x_T) - f^\star",
-    quantity="final_gap",
 )
 
 LOW_DEGREE = Condition(
