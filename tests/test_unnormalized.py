@@ -137,14 +137,21 @@ def test_each_bound_is_below_the_one_before_it(rows):
             assert potential <= other * (1 + 2 * GRID)
 
 
-@given(rows, st.floats(0.1, 10), st.floats(0, 5))
+@given(rows, st.floats(0.1, 10), st.integers(-3, 3), st.floats(0, 5))
 @settings(max_examples=20)
-def test_units(rows, L, gap):
-    """A function of smoothness L and gap L gap has L^2 times the squared gradients of f/L."""
+def test_units(rows, L, exponent, gap):
+    """A function of smoothness L and gap L gap has L^2 times the squared gradients of f/L.
+
+    The potential picks from a menu, where rounding decides between equals: its unit is a power of two, with
+    which products by L are exact.
+    """
     for bound in [*NOISELESS, nonconvex_average_unnormalized_noisy]:
+        unit = 2.0**exponent if bound is nonconvex_potential_unnormalized else L
         one = value_or_none(bound, rows)
         if one is not None and min(eta for _, eta, _, _ in rows) > 0.05:
-            assert value(bound, rows, gap=gap, L=L) == pytest.approx(L * gap * one, rel=1e-6, abs=1e-300)
+            assert value(bound, rows, gap=gap, L=unit) == pytest.approx(
+                unit * gap * one, rel=1e-6, abs=1e-300
+            )
 
 
 # The whole tree of trials, enumerated
