@@ -234,7 +234,8 @@ def test_no_module_shares_its_name_with_a_public_function():
 
 
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "breakpoint"}
-FORBIDDEN_MODULES = {"marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml"}
+FORBIDDEN_MODULES = {"marshal", "shelve", "dill", "cloudpickle", "yaml"}
+PICKLES_OF_JOBLIB = {"load", "dump", "numpy_pickle", "*"}
 EVALUATE_TEXT = {"parse_expr", "parse_latex", "S"}
 
 
@@ -248,6 +249,16 @@ def offences(tree):
                 yield node, f"pickle.{name}"
             case ast.ImportFrom(module="pickle"):
                 yield node, "from pickle import"
+            case ast.Attribute(value=ast.Name(id="joblib"), attr=name) if name in PICKLES_OF_JOBLIB:
+                yield node, f"joblib.{name}"
+            case ast.ImportFrom(module=str() as name, names=names) if name.split(".")[0] == "joblib" and (
+                "numpy_pickle" in name or PICKLES_OF_JOBLIB & {a.name for a in names}
+            ):
+                yield node, f"from {name} import"
+            case ast.Import(names=names) if any(
+                a.name.startswith("joblib.") or (a.name == "joblib" and a.asname) for a in names
+            ):
+                yield node, "joblib by another name"
             case ast.Import(names=names):
                 yield from ((node, a.name) for a in names if a.name.split(".")[0] in FORBIDDEN_MODULES)
             case ast.ImportFrom(module=str() as name) if name.split(".")[0] in FORBIDDEN_MODULES:
@@ -295,6 +306,13 @@ def test_nothing_from_outside_is_executed(path):
             "from pickle import loads",
             "import yaml",
             "from joblib import load",
+            "from joblib import Parallel, dump",
+            "from joblib import *",
+            "from joblib.numpy_pickle import load",
+            "import joblib as j",
+            "import joblib.numpy_pickle",
+            "joblib.load(f)",
+            "joblib.dump(x, f)",
             "sympify('x')",
             "sympy.sympify(x)",
         ),
@@ -319,7 +337,15 @@ def test_the_search_for_offences_finds_them(code):
 
 @pytest.mark.parametrize(
     "code",
-    ["model.eval()", "except_(pickle.UnpicklingError)", "sympy.sympify(x, strict=True)", "re.compile('x')"],
+    [
+        "model.eval()",
+        "import joblib",
+        "joblib.Parallel(2)",
+        "from joblib import Parallel",
+        "except_(pickle.UnpicklingError)",
+        "sympy.sympify(x, strict=True)",
+        "re.compile('x')",
+    ],
 )
 def test_the_search_for_offences_finds_nothing_else(code):
     assert not list(offences(ast.parse(code)))

@@ -16,7 +16,10 @@ from hypothesis import assume, example, given, settings, strategies as st
 from rst_theory import problems
 from rst_theory.notation import Assumption, DomainError
 from rst_theory.problems import (
+    DenseQuadratic,
     FlatAndSharp,
+    FromFunctions,
+    LeastSquares,
     LogisticRegression,
     PiecewiseQuadratic,
     Problem,
@@ -27,6 +30,7 @@ from rst_theory.problems import (
 EPS = float(np.finfo(np.float64).eps)
 ROUNDING = 64 * EPS  # relative to the size of the terms of a comparison
 BENIGN = (np.random.default_rng(5).standard_normal((40, 3)) @ np.diag([1.0, 2.0, 0.5])) + [0.0, 1.0, 0.0]
+MEASURED = BENIGN @ [1.0, -2.0, 0.5] + np.random.default_rng(7).standard_normal(40)
 BENIGN_LABELS = np.where(np.random.default_rng(6).uniform(size=40) < 1 / (1 + np.exp(-BENIGN[:, 0])), 1, -1)
 
 
@@ -49,12 +53,12 @@ def at(*x: float) -> Callable[[Problem], np.ndarray]:
     return lambda problem: np.resize(np.array(x), problem.dimension)
 
 
-def longest_row(problem: LogisticRegression) -> np.ndarray:
+def longest_row(problem: LogisticRegression | LeastSquares) -> np.ndarray:
     row = int(np.argmax(np.linalg.norm(data_of(problem), axis=1)))
     return np.full((1, problem.batch), row)
 
 
-def data_of(problem: LogisticRegression) -> np.ndarray:
+def data_of(problem: LogisticRegression | LeastSquares) -> np.ndarray:
     return BENIGN if problem.dimension == 3 else breast_cancer_oracle()[0]
 
 
@@ -72,12 +76,70 @@ W, Q = 1 / 16, 3 / 4
 G = Q * (1 - 4 * W)
 FLOOR = ([-G, W, 1 - W, 1 - W + (1 - 2 * W - G - W)], [0.0, G + W, G + W - (1 - 2 * W), 0.0], 0.0, 0.0)
 
+
+def log_cosh(x: np.ndarray) -> float:
+    """The sum of log(cosh(x_i)) + x_i^2/2: strongly convex with mu = 1, L = 2."""
+    return (np.abs(x) + np.log1p(np.exp(-2 * np.abs(x))) - np.log(2.0)).sum() + 0.5 * np.dot(x, x)
+
+
+def log_cosh_gradient(x: np.ndarray) -> np.ndarray:
+    return np.tanh(x) + x
+
+
+def ripple(u: float) -> float:
+    return u * u / 2 + np.sin(u) ** 2
+
+
+def ripple_derivative(u: float) -> float:
+    return u + np.sin(2 * u)
+
+
 EXAMPLES: dict[str, Example] = {
     "quadratic": Example(lambda: Quadratic([0.25, 3.0, 1.0]), at(1, 1, 1)),
     "quadratic, noisy": Example(lambda: Quadratic([0.25, 3.0, 1.0], noise=0.5), at(1, 1, 1)),
     "quadratic, singular": Example(lambda: Quadratic([0.0, 2.0, 0.5], noise=0.1), at(1, 1, 1)),
     "quadratic, one dimension": Example(lambda: Quadratic([2.0]), at(1)),
     "quadratic, random": Example(lambda: problems.BY_NAME["quadratic"](), at(1)),
+    "dense": Example(lambda: DenseQuadratic(BENIGN.T @ BENIGN), at(1)),
+    "dense, noisy": Example(lambda: DenseQuadratic([[2.0, 1.0], [1.0, 2.0]], noise=0.5), at(1)),
+    "dense, singular": Example(lambda: DenseQuadratic(BENIGN[:2].T @ BENIGN[:2], noise=0.1), at(1)),
+    "least squares": Example(lambda: LeastSquares(BENIGN, MEASURED), at(0)),
+    "least squares, minibatch": Example(lambda: LeastSquares(BENIGN, MEASURED, batch=3), at(1), longest_row),
+    "least squares, underdetermined": Example(lambda: LeastSquares(BENIGN[:2], MEASURED[:2]), at(0)),
+    "least squares, a mean": Example(
+        lambda: LeastSquares([[1.0], [-1.0], [1.0]], [1.0, 2.0, 6.0], batch=2),
+        at(1),
+        lambda problem: np.array([[0, 1]]),
+    ),
+    "own": Example(
+        lambda: FromFunctions(
+            log_cosh,
+            log_cosh_gradient,
+            2,
+            L=2.0,
+            mu=1.0,
+            f_star=0.0,
+            claims=[Assumption.STRONGLY_CONVEX],
+            noise=0.1,
+            minimizer=[0.0, 0.0],
+        ),
+        at(0),
+    ),
+    "own, separable": Example(
+        lambda: FromFunctions(
+            ripple,
+            ripple_derivative,
+            2,
+            L=3.0,
+            mu=0.18,
+            f_star=0.0,
+            claims=[Assumption.POLYAK_LOJASIEWICZ],
+            minimizer=[0.0, 0.0],
+            start=[3.0, -3.0],
+            separable=True,
+        ),
+        at(0),
+    ),
     "logistic": Example(lambda: LogisticRegression(BENIGN, BENIGN_LABELS, 0.1), at(0)),
     "logistic, minibatch": Example(
         lambda: LogisticRegression(BENIGN, BENIGN_LABELS, 0.1, batch=3), at(0), longest_row
@@ -149,12 +211,8 @@ def dot(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def test_constants_are_complete_and_the_assumptions_consistent(problem):
     c, claims = problem.constants, problem.assumptions
     assert c.f_star is not None
-    assert claims >= {
-        Assumption.SMOOTH,
-        Assumption.UNBIASED,
-        Assumption.BOUNDED_VARIANCE,
-        Assumption.BOUNDED_BELOW,
-    }
+    assert claims >= {Assumption.SMOOTH, Assumption.UNBIASED, Assumption.BOUNDED_BELOW}
+    assert (Assumption.BOUNDED_VARIANCE in claims) == math.isfinite(c.sigma)
     assert not any(claim.of_the_run for claim in claims)
     assert (Assumption.NOISELESS in claims) == (c.sigma == 0)
     assert (Assumption.SUB_GAUSSIAN in claims) == (c.sigma == 0 or problem.noise > 0)
@@ -386,10 +444,13 @@ GAUSSIAN = {
     "piecewise": lambda **options: PiecewiseQuadratic([0.0], [0.0], 1.0, 1.0, dimension=2, **options),
     "flat and sharp": lambda **options: FlatAndSharp(dimension=2, **options),
     "rippled": lambda **options: RippledQuadratic(dimension=2, **options),
+    "dense": lambda **options: DenseQuadratic(np.eye(2), **options),
+    "own": lambda **options: FromFunctions(log_cosh, log_cosh_gradient, 2, L=2.0, **options),
 }
 CONSTRUCTORS = {
     **GAUSSIAN,
     "logistic": lambda **options: LogisticRegression(np.eye(2), [1, -1], 0.1, **options),
+    "least squares": lambda **options: LeastSquares(np.eye(2), [1, -1], **options),
 }
 
 
@@ -458,6 +519,7 @@ def test_by_name():
         "quadratic": (Quadratic, 20),
         "flat-and-sharp": (FlatAndSharp, 10),
         "rippled": (RippledQuadratic, 10),
+        "least-squares": (LeastSquares, 10),
         "logistic": (LogisticRegression, 31),
     }
     assert all(Assumption.NOISELESS not in p.assumptions for p in made.values())

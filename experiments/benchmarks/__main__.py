@@ -1,48 +1,36 @@
-"""The exact law of the cost against SciPy's, and its growth with T: medians of several runs."""
+"""All benchmarks, or those named: `python -m experiments.benchmarks [cost] [simulation] [scaling] [memory]`.
+
+QUICK=1 for a first look at small sizes. JAX runs under the interpreter of JAX_PYTHON, or under this one.
+"""
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
-from collections.abc import Callable
 
-import numpy as np
-from scipy import stats
+from experiments.benchmarks import cost, memory, scaling, simulation
+from experiments.settings import FIGURES, RESULTS, chosen_size
 
-from experiments.settings import RESULTS
-from rst_theory.cost import CostLaw
-from rst_theory.files import write_table
-
-REPEATS = 5
+NAMES = ("cost", "simulation", "scaling", "memory")
 
 
-def median_seconds(function: Callable[[], object]) -> float:
-    """The median time of several calls."""
-    times = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
-
-
-def main() -> int:
-    """Write benchmark_cost.csv and print it."""
-    rows = []
-    for T in (1_000, 10_000, 100_000, 1_000_000):
-        p = np.random.default_rng(0).random(T)
-        ours = median_seconds(lambda p=p, T=T: CostLaw(p, T).pmf())  # type: ignore[misc]
-        scipy = None
-        if T <= 10_000:
-            law = stats.poisson_binom(p)
-            scipy = median_seconds(lambda law=law, T=T: law.pmf(np.arange(T + 1)))  # type: ignore[misc]
-        ratio = None if scipy is None else ours / scipy
-        rows.append({"T": T, "seconds": ours, "scipy_seconds": scipy, "ratio": ratio})
-        print(rows[-1], flush=True)
-    write_table(RESULTS, "benchmark_cost", rows)
+def main(names: list[str]) -> int:
+    """Run the benchmarks named, all by default; 2 where a name is unknown."""
+    if unknown := [name for name in names if name not in NAMES]:
+        print(f"unknown benchmark {unknown[0]!r}: choose from {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    quick = chosen_size().quick
+    for name in names or NAMES:
+        print(f"-- {name}", flush=True)
+        if name == "cost":
+            cost.run(RESULTS)
+        elif name == "simulation":
+            simulation.run(RESULTS, simulation.QUICK if quick else simulation.FULL)
+        elif name == "scaling":
+            scaling.run(RESULTS, FIGURES, scaling.QUICK if quick else scaling.FULL)
+        else:
+            memory.run(RESULTS, memory.QUICK if quick else memory.FULL)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

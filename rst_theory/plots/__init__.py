@@ -14,6 +14,7 @@ from rst_theory.plots.pairs import plot_pairs
 from rst_theory.plots.price import plot_price
 from rst_theory.plots.regimes import plot_regimes
 from rst_theory.plots.rows import Comparison, comparison_row, cost_row, curve_row
+from rst_theory.plots.scaling import plot_scaling
 from rst_theory.plots.schedules import plot_schedules
 from rst_theory.plots.style import DOUBLE, SINGLE
 from rst_theory.plots.tables import Results, ResultsError, Row
@@ -42,6 +43,7 @@ __all__ = [
     "plot_pairs",
     "plot_price",
     "plot_regimes",
+    "plot_scaling",
     "plot_schedules",
     "plot_tightness",
     "plot_training",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,10 @@ from rst_theory.notation import (
     Quantity,
     natural,
 )
+from rst_theory.problems.form import Form, InTorch
+
+if TYPE_CHECKING:
+    import torch
 
 Minibatch: TypeAlias = "npt.NDArray[Any] | None"
 """The randomness xi of one step, one row for each replica; None where gradients are exact."""
@@ -29,6 +33,16 @@ _ALWAYS = frozenset(
     {Assumption.SMOOTH, Assumption.UNBIASED, Assumption.BOUNDED_VARIANCE, Assumption.BOUNDED_BELOW}
 )
 _STRONGLY_CONVEX = frozenset({Assumption.STRONGLY_CONVEX, Assumption.CONVEX, Assumption.POLYAK_LOJASIEWICZ})
+
+
+class Randomness(Protocol):
+    """Where the noise of a run comes from: `numpy.random.Generator`, or an engine's own streams."""
+
+    def standard_normal(self, size: tuple[int, int], /) -> FloatArray:
+        """Independent standard normal numbers: float64 of that shape."""
+
+    def integers(self, high: int, /, *, size: tuple[int, int]) -> npt.NDArray[np.int64]:
+        """Independent uniform integers 0 <= i < high: int64 of that shape."""
 
 
 class Problem(ABC):
@@ -52,7 +66,7 @@ class Problem(ABC):
             convexity (which implies the other two), the Polyak-Lojasiewicz inequality.
         noise: standard deviation of the gradient noise per coordinate.
         sigma: where the noise is not that Gaussian: the bound on E||grad f(x; xi) - grad f(x)||^2,
-            square root taken.
+            square root taken; infinity where it is unbounded over x.
         minimizer: a point where f is f_star, shape (d,); None where none is known.
 
     Attributes:
@@ -61,9 +75,9 @@ class Problem(ABC):
         start: float64 (d,), read-only.
         noise: as above.
         minimizer: float64 (d,), read-only: what distances are measured from; None where none is known.
-        constants: L, mu, sigma and f_star.
-        assumptions: what the objective satisfies; NOISELESS is among them where sigma = 0, and SUB_GAUSSIAN
-            where the noise is Gaussian or none.
+        constants: L, mu, sigma and f_star; sigma is infinity where no bound holds for all x.
+        assumptions: what the objective satisfies; NOISELESS is among them where sigma = 0, SUB_GAUSSIAN
+            where the noise is Gaussian or none, and BOUNDED_VARIANCE unless sigma is infinity.
 
     Raises:
         DomainError: an argument outside its domain.
@@ -100,8 +114,13 @@ class Problem(ABC):
         self.noise = _NOISE.check(noise)
         gaussian = sigma is None
         sigma = self.noise * math.sqrt(self.dimension) if sigma is None else sigma
-        self.constants = ProblemConstants(L=L, mu=mu, sigma=sigma, f_star=f_star)
         assumptions = _ALWAYS.union(claims)
+        if sigma == math.inf:
+            assumptions -= {Assumption.BOUNDED_VARIANCE}
+            self.constants = ProblemConstants(L=L, mu=mu, f_star=f_star)
+            object.__setattr__(self.constants, "sigma", math.inf)  # its domain holds bounds alone
+        else:
+            self.constants = ProblemConstants(L=L, mu=mu, sigma=sigma, f_star=f_star)
         if Assumption.STRONGLY_CONVEX in assumptions:
             assumptions |= _STRONGLY_CONVEX
         if sigma == 0:
@@ -146,7 +165,7 @@ class Problem(ABC):
             raise DomainError("a problem with a known minimizer", self)
         return np.asarray(((self._points(x) - self.minimizer) ** 2).sum(axis=-1))
 
-    def sample(self, generator: np.random.Generator, replicas: int) -> Minibatch:
+    def sample(self, generator: Randomness, replicas: int) -> Minibatch:
         """The randomness xi of one step, drawn independently for each replica.
 
         The draw depends on the generator and the number of replicas alone, so methods that are given
@@ -176,6 +195,14 @@ class Problem(ABC):
         x = self._points(x)
         self._require_minibatch(minibatch, None if self.noise == 0 else x.shape)
         return self.gradient(x) if minibatch is None else self.gradient(x) + minibatch
+
+    def form(self) -> Form | None:
+        """The formulas for the compiling engines; None where only NumPy can run this problem."""
+        return None
+
+    def in_torch(self, device: torch.device | str, dtype: torch.dtype) -> InTorch | None:
+        """The formulas on tensors of this device and dtype; None where only NumPy can run this problem."""
+        return None
 
     def __repr__(self) -> str:
         c = self.constants

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from rst_theory.notation import QUANTITIES, Assumption, DomainError, FloatArray, Interval, Quantity, natural
-from rst_theory.problems.base import Minibatch, Problem, real_array, require
+from rst_theory.problems.base import real_array, require
+from rst_theory.problems.finite_sum import FiniteSum
+from rst_theory.problems.form import Coupled, InTorch
+
+if TYPE_CHECKING:
+    import torch
 
 _L2 = Quantity("l2", "regularization", r"\lambda", Interval(low=0.0, low_open=True))
 _EPS = float(np.finfo(np.float64).eps)
@@ -17,7 +22,7 @@ _NEWTON_STEPS = 200
 _ACCURACY = 1e-12
 
 
-class LogisticRegression(Problem):
+class LogisticRegression(FiniteSum):
     r"""Regularized logistic regression: f(x) = mean_i log(1 + exp(-y_i a_i·x)) + l2/2 ||x||^2.
 
     Symbol key: a_i the rows of the features, y_i = ±1 the labels, n their number, z_i = y_i a_i,
@@ -59,7 +64,6 @@ class LogisticRegression(Problem):
     name = "logistic regression"
 
     l2: float
-    batch: int | None
 
     def __init__(
         self,
@@ -75,7 +79,7 @@ class LogisticRegression(Problem):
         require("labels in {-1, +1}", np.abs(y) == 1, y)
         n, d = a.shape
         self.l2 = _L2.check(l2)
-        self.batch = None if batch is None else natural("batch", batch, least=1)
+        self.rows, self.batch = n, None if batch is None else natural("batch", batch, least=1)
         self._z = y[:, None] * a
         with np.errstate(over="ignore"):
             if self.batch is None:
@@ -124,22 +128,89 @@ class LogisticRegression(Problem):
     def gradient(self, x: npt.ArrayLike) -> FloatArray:
         return _gradient(self._z, self.l2, self._points(x))
 
-    def sample(self, generator: np.random.Generator, replicas: int) -> Minibatch:
-        """Row indices, drawn uniformly with replacement: int64 (replicas, b); None for full gradients."""
-        replicas = natural("replicas", replicas, least=1)
-        return None if self.batch is None else generator.integers(len(self._z), size=(replicas, self.batch))
-
-    def stochastic_gradient(self, x: npt.ArrayLike, minibatch: Minibatch) -> FloatArray:
-        x = self._points(x)
-        self._require_minibatch(minibatch, None if self.batch is None else (*x.shape[:-1], self.batch))
-        if minibatch is None:
-            return self.gradient(x)
-        if minibatch.dtype.kind not in "iu":
-            raise DomainError("minibatch of row indices, integers", minibatch.dtype)
-        require(f"0 <= index < {len(self._z)}", (minibatch >= 0) & (minibatch < len(self._z)), minibatch)
-        z = self._z[minibatch]  # (replicas, b, d)
+    def _sampled_gradient(self, x: FloatArray, indices: npt.NDArray[np.int64]) -> FloatArray:
+        z = self._z[indices]  # (replicas, b, d)
         s = _sigmoid(-(z @ x[..., None]))  # (replicas, b, 1)
         return np.asarray(self.l2 * x - (s * z).mean(axis=-2))
+
+    def form(self) -> Coupled:
+        data = (self._z, np.array([self.l2]))
+        if self.batch is None:
+            return Coupled(_coupled_value, _coupled_gradient, data)
+        return Coupled(
+            _coupled_value, _coupled_gradient, data, len(self._z), self.batch, _coupled_sampled_gradient
+        )
+
+    def in_torch(self, device: torch.device | str, dtype: torch.dtype) -> InTorch:
+        import torch
+
+        z, l2, n = torch.tensor(self._z, device=device, dtype=dtype), self.l2, len(self._z)
+
+        def value(x: torch.Tensor) -> torch.Tensor:
+            return 0.5 * l2 * (x * x).sum(dim=-1) - torch.nn.functional.logsigmoid(x @ z.T).mean(dim=-1)
+
+        def gradient(x: torch.Tensor) -> torch.Tensor:
+            return l2 * x - torch.sigmoid(-x @ z.T) @ z / n
+
+        def sampled_gradient(x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+            rows = z[indices]  # (R, b, d)
+            s = torch.sigmoid(-(rows * x[:, None]).sum(dim=-1, keepdim=True))
+            return l2 * x - (s * rows).mean(dim=1)
+
+        if self.batch is None:
+            return InTorch(value, gradient)
+        return InTorch(value, gradient, n, self.batch, sampled_gradient)
+
+
+def _coupled_value(x: Any, out: Any, data: Any) -> None:
+    z, l2 = data[0], data[1][0]
+    n, d = z.shape
+    for lane in range(x.shape[1]):
+        losses = 0.0
+        for i in range(n):
+            margin = 0.0
+            for j in range(d):
+                margin += z[i, j] * x[j, lane]
+            losses += math.log1p(math.exp(-abs(margin))) - min(margin, 0.0)
+        square = 0.0
+        for j in range(d):
+            square += x[j, lane] * x[j, lane]
+        out[lane] = losses / n + 0.5 * l2 * square
+
+
+def _coupled_gradient(x: Any, g: Any, data: Any) -> None:
+    z, l2 = data[0], data[1][0]
+    n, d = z.shape
+    for j in range(d):
+        for lane in range(x.shape[1]):
+            g[j, lane] = l2 * x[j, lane]
+    for i in range(n):
+        for lane in range(x.shape[1]):
+            margin = 0.0
+            for j in range(d):
+                margin += z[i, j] * x[j, lane]
+            decay = math.exp(-abs(margin))
+            s = (decay if margin > 0 else 1.0) / (1.0 + decay) / n
+            for j in range(d):
+                g[j, lane] -= s * z[i, j]
+
+
+def _coupled_sampled_gradient(x: Any, g: Any, indices: Any, data: Any) -> None:
+    z, l2 = data[0], data[1][0]
+    b, d = indices.shape[0], z.shape[1]
+    for j in range(d):
+        for lane in range(x.shape[1]):
+            g[j, lane] = l2 * x[j, lane]
+    for k in range(b):
+        for lane in range(x.shape[1]):
+            i = indices[k, lane]
+            margin = 0.0
+            for j in range(d):
+                margin += z[i, j] * x[j, lane]
+            decay = math.exp(-abs(margin))
+            s = (decay if margin > 0 else 1.0) / (1.0 + decay) / b
+            for j in range(d):
+                g[j, lane] -= s * z[i, j]
 
 
 def _softplus(u: FloatArray) -> FloatArray:

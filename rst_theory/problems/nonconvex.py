@@ -8,13 +8,17 @@ f* = d min phi; and if phi'^2 >= 2 mu (phi - min phi), adding this up over the c
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from rst_theory.notation import Assumption, DomainError, FloatArray, Interval, Quantity, natural
 from rst_theory.problems.base import Problem, real_array, require
+from rst_theory.problems.form import InTorch, Separable
+
+if TYPE_CHECKING:
+    import torch
 
 _POSITIVE = Interval(low=0.0, low_open=True)
 
@@ -118,6 +122,31 @@ class PiecewiseQuadratic(Problem):
         x = self._points(x)
         o, _, u, s = self._piece_of(x)
         return u + s * (x - o)
+
+    def form(self) -> Separable:
+        return Separable(_piecewise_value, _piecewise_derivative, self._by_piece())
+
+    def in_torch(self, device: torch.device | str, dtype: torch.dtype) -> InTorch:
+        import torch
+
+        cuts, o, h, u, s = (torch.tensor(a, device=device, dtype=dtype) for a in self._by_piece())
+
+        def value(x: torch.Tensor) -> torch.Tensor:
+            piece = torch.bucketize(x, cuts)
+            y = x - o[piece]
+            return (h[piece] + y * (u[piece] + s[piece] * y / 2)).sum(dim=-1)
+
+        def gradient(x: torch.Tensor) -> torch.Tensor:
+            piece = torch.bucketize(x, cuts)
+            return u[piece] + s[piece] * (x - o[piece])
+
+        return InTorch(value, gradient)
+
+    def _by_piece(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
+        """The m cuts; and of each of the m + 1 pieces its origin o, phi(o), phi'(o) and slope."""
+        cut = self._pieces
+        o = cut.origin
+        return cut.x, cut.x[o], cut.h[o], cut.u[o], cut.s
 
     def _piece_of(self, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Of the piece that each coordinate lies on: its origin o, phi(o), phi'(o) and slope."""
@@ -257,6 +286,43 @@ class RippledQuadratic(Problem):
     def gradient(self, x: npt.ArrayLike) -> FloatArray:
         x = self._points(x)
         return x + self.amplitude * np.sin(2 * x)
+
+    def form(self) -> Separable:
+        return Separable(_rippled_value, _rippled_derivative, (np.array([self.amplitude]),))
+
+    def in_torch(self, device: torch.device | str, dtype: torch.dtype) -> InTorch:
+        import torch
+
+        a = self.amplitude
+        return InTorch(
+            lambda x: (x * x / 2 + a * torch.sin(x) ** 2).sum(dim=-1), lambda x: x + a * torch.sin(2 * x)
+        )
+
+
+def _rippled_value(x: Any, i: Any, data: Any) -> Any:
+    sine = math.sin(x)
+    return x * x / 2 + data[0][0] * (sine * sine)
+
+
+def _rippled_derivative(x: Any, i: Any, data: Any) -> Any:
+    return x + data[0][0] * math.sin(2 * x)
+
+
+def _piecewise_value(x: Any, i: Any, data: Any) -> Any:
+    cuts, o, h, u, s = data
+    piece = 0
+    for k in range(len(cuts)):
+        piece += x > cuts[k]
+    y = x - o[piece]
+    return h[piece] + y * (u[piece] + s[piece] * y / 2)
+
+
+def _piecewise_derivative(x: Any, i: Any, data: Any) -> Any:
+    cuts, o, _, u, s = data
+    piece = 0
+    for k in range(len(cuts)):
+        piece += x > cuts[k]
+    return u[piece] + s[piece] * (x - o[piece])
 
 
 class _Pieces(NamedTuple):

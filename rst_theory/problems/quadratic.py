@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from rst_theory.notation import QUANTITIES, Assumption, DomainError, FloatArray, natural
 from rst_theory.problems.base import Problem, real_array, require
+from rst_theory.problems.form import InTorch, Separable
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Quadratic(Problem):
@@ -92,3 +96,20 @@ class Quadratic(Problem):
 
     def gradient(self, x: npt.ArrayLike) -> FloatArray:
         return self.eigenvalues * self._points(x)
+
+    def form(self) -> Separable:
+        return Separable(_value, _derivative, (self.eigenvalues,))
+
+    def in_torch(self, device: torch.device | str, dtype: torch.dtype) -> InTorch:
+        import torch
+
+        lam = torch.tensor(self.eigenvalues, device=device, dtype=dtype)
+        return InTorch(lambda x: 0.5 * (x * x) @ lam, lambda x: lam * x)
+
+
+def _value(x: Any, i: Any, data: Any) -> Any:
+    return 0.5 * data[0][i] * (x * x)
+
+
+def _derivative(x: Any, i: Any, data: Any) -> Any:
+    return data[0][i] * x

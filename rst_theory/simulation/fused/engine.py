@@ -1,0 +1,194 @@
+"""Runs a compiled kernel over chunks of replicas on several threads, and yields the parts in order."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rst_theory.notation import FloatArray
+from rst_theory.simulation.estimates import Moments
+from rst_theory.problems.form import Coupled, Separable
+from rst_theory.simulation.fused.kernel import run
+from rst_theory.simulation.fused.lanes import LANES, TILE
+from rst_theory.simulation.fused.plug import Plug
+from rst_theory.simulation.setting import DivergenceError, Part, Setting, Tell
+from rst_theory.simulation.sketch import BINS
+from rst_theory.simulation.streams import states
+from rst_theory.trials import uniform
+
+__all__ = ["parts"]
+
+_CHUNKS = 64
+"""Pieces of a run at most; a function of the replicas alone, so that no result depends on the threads."""
+
+_POLL = 0.05  # seconds
+
+
+def parts(setting: Setting, tell: Tell, threads: int | None = None) -> Iterator[Part]:
+    """Run the replicas, chunk by chunk.
+
+    Raises:
+        ValueError: the problem has no compiled form.
+        DivergenceError: a replica left the floating-point range; replica and step are named.
+    """
+    run = _Run(setting)
+    waiting = deque(run.chunks())
+    running: deque[Future[Part]] = deque()
+    workers = min(threads or _cores(), len(waiting))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="rst_theory")
+    try:
+        while waiting or running:
+            while waiting and len(running) <= workers:
+                running.append(pool.submit(run.chunk, *waiting.popleft()))
+            while not wait([running[0]], timeout=_POLL).done:
+                run.tell(tell)
+            yield running.popleft().result()
+            run.tell(tell)
+    finally:
+        run.stop[0] = 1
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Run:
+    """A setting in the form that a kernel takes, ready to run any chunk of its replicas."""
+
+    def __init__(self, setting: Setting) -> None:
+        form = setting.form
+        if form is None:
+            raise ValueError(f"the numba backend needs a problem with a compiled form; got {setting.problem!r}")
+        self.setting = setting
+        self.form = form
+        self.plug = Plug(form)
+        self.times = np.append(setting.times, setting.steps)
+        increments = np.rint(setting.p * 2.0**53).astype(np.uint64)
+        self.data = tuple(_frozen(array) for array in form.data)
+        parameters = {
+            "f_star": setting.problem.constants.f_star,
+            "minimizer": setting.problem.minimizer if "squared_distance" in setting.measured else np.empty(0),
+            "start": setting.start,
+            "thresholds": setting.p * 2.0**53,
+            "eta": setting.eta,
+            "rho": setting.rho,
+            "gamma": setting.gamma,
+            "normalized": setting.ascent == "normalized",
+            "systematic": setting.trials == "systematic",
+            "increments": increments,
+            "before": np.cumsum(increments) - increments,
+            "seed": np.uint64(setting.seed),
+            "times": self.times,
+        }
+        self.parameters = {
+            name: _frozen(given) if isinstance(given, np.ndarray) else given
+            for name, given in parameters.items()
+        }
+        self.stop = np.zeros(1, dtype=np.int64)
+        self.done: list[npt.NDArray[np.int64]] = []
+        self.blocks = _blocks(setting.first, setting.first + setting.replicas)
+
+    def chunks(self) -> Iterator[tuple[int, int]]:
+        """Ranges of replicas, cut at multiples of LANES, as a function of the replicas alone."""
+        first, end = self.setting.first, self.setting.first + self.setting.replicas
+        step = -(-self.blocks // _CHUNKS) * LANES
+        for origin in range(first - first % LANES, end, step):
+            yield max(first, origin), min(end, origin + step)
+
+    def tell(self, tell: Tell) -> None:
+        """Say what share of the blocks is done."""
+        share = sum(int(done[0]) for done in self.done) / self.blocks
+        if share > 0:
+            tell(share)
+
+    def chunk(self, first: int, end: int, watch: bool = False) -> Part:
+        """Run the replicas first, …, end - 1.
+
+        Where one leaves the floating range its block is run again, with an eye on every step.
+        """
+        setting, T, K, d = self.setting, self.setting.steps, self.times.size, self.setting.start.size
+        replicas = first - first % LANES + np.arange(_blocks(first, end) * LANES)
+        shape = (len(setting.measured), K, LANES)
+        means, squares = _aligned(shape), _aligned(shape)
+        sketch = np.zeros((shape[0], K, BINS if setting.quantiles else 0), dtype=np.uint32)
+        points = np.empty((end - first if setting.keep else 0, T + 1, d))
+        extra_pairs = np.empty(end - first, dtype=np.int64)
+        failure, done = np.full(2, -1), np.zeros(1, dtype=np.int64)
+        if not watch:
+            self.done.append(done)
+        sampled = isinstance(self.form, Coupled) and self.form.rows > 0
+        rows, batch = (self.form.rows, self.form.batch) if sampled else (0, 0)
+        run(
+            plug=self.plug,
+            data=self.data,
+            rows=rows,
+            sigma=setting.problem.noise,
+            **self.parameters,
+            first=first,
+            end=end,
+            states=states(setting.seed, np.minimum(replicas, 2**32 - 1)),
+            offsets=self._offsets(replicas),
+            means=means,
+            squares=squares,
+            sketch=sketch,
+            extra_pairs=extra_pairs,
+            points=points,
+            failure=failure,
+            watch=watch,
+            stop=self.stop,
+            done=done,
+            x=_aligned((d, LANES)),
+            room=_aligned((1 if isinstance(self.form, Separable) else 4, d, LANES)),
+            indices=np.zeros((batch, LANES), dtype=np.int64),
+            normals=_aligned((TILE, LANES)),
+            state=_aligned((4, LANES)).view(np.uint64),
+            lanes=_aligned((10, LANES)),
+        )
+        replica, t = failure
+        if watch:
+            raise DivergenceError.at(int(replica), int(t))
+        if replica >= 0:
+            block = replica - replica % LANES
+            self.chunk(max(first, block), min(end, block + LANES), watch=True)
+        counts = np.bincount(np.arange(first, end) % LANES, minlength=LANES)
+        quantities = setting.measured
+        return Part(
+            moments={
+                name: Moments(counts, np.ascontiguousarray(means[m].T), np.ascontiguousarray(squares[m].T))
+                for m, name in enumerate(quantities)
+            },
+            extra_pairs=extra_pairs,
+            points=points if setting.keep else None,
+            counts={name: sketch[m] for m, name in enumerate(quantities)} if setting.quantiles else None,
+        )
+
+    def _offsets(self, replicas: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        if self.setting.trials != "systematic":
+            return np.zeros(replicas.size, dtype=np.uint64)
+        return (uniform(self.setting.seed, 0, replicas) * 2.0**53).astype(np.uint64)
+
+
+def _blocks(first: int, end: int) -> int:
+    return (end - 1) // LANES - first // LANES + 1
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array, contiguous and read-only: one type for the compiler, whatever it was."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def _aligned(shape: tuple[int, ...]) -> FloatArray:
+    """Zeros that begin at a cache line, as no vector of NumPy's own must: across two it is read twice as slowly."""
+    size = math.prod(shape)
+    room = np.zeros(size + 8)
+    return room[-(room.ctypes.data // 8) % 8 :][:size].reshape(shape)

@@ -1,0 +1,147 @@
+"""What both kernels do to the replicas that run side by side: one in each lane of a vector register.
+
+Symbol key: W lanes, d coordinates, T steps, K+1 times of measurement, M measured quantities; replica
+origin + j is in lane j, and belongs to slot (origin + j) mod S. Arrays over lanes have the lane last.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numba.core.compiler import Compiler
+
+from rst_theory.simulation.fused.arithmetic import advance, coin_word, fma, inlined, leading_bits, two_normals
+from rst_theory.simulation.sketch import BINS, HIGHEST, LOWEST, PER_OCTAVE
+
+__all__ = ["LANES", "TILE", "draw", "fill_indices", "fill_normals", "kernel", "normals_only", "radii", "record"]
+
+LANES = 32
+"""W, where nothing speaks for fewer: it divides the number of slots.
+
+It is given to the kernels as a number, not as a constant: LLVM unrolls loops of constant length before it
+looks for vectors in them, and then finds none.
+"""
+
+
+TILE = 64
+"""Coordinates whose noise is drawn at once, even: it stays in the innermost cache."""
+
+
+class _Unaliased(Compiler):
+    """Compiles functions whose array arguments never overlap, so that no loop has to check."""
+
+    def define_pipelines(self) -> Any:
+        self.state.flags.noalias = True
+        return super().define_pipelines()
+
+
+kernel = njit(nogil=True, cache=True, error_model="numpy", pipeline_class=_Unaliased)
+"""Compiled once for each type of problem and kept on disk; holds no lock while it runs."""
+
+_TWO_53 = 2.0**53
+_BELOW_53 = np.uint64(2**53 - 1)
+_LOWEST, _HIGHEST = 2.0**LOWEST, 2.0**HIGHEST
+_ORIGIN = np.int64((1023 + LOWEST) * PER_OCTAVE)
+_SHIFT = 46  # leaves 6 bits of fraction: PER_OCTAVE = 64
+_SMALL, _LARGE = 1e-280, 1e280
+
+
+@inlined
+def draw(coins, offsets, systematic, threshold, increments, before, seed, t, origin):  # type: ignore[no-untyped-def]
+    """The trials of step t, 1.0 or 0.0 in each lane; returns whether any is 1.
+
+    `threshold` is p_t 2^53. Systematic trials are those of `trials`: multiples of 2^-53 as integers.
+    """
+    W = coins.size
+    any_coin = threshold > 0
+    if not any_coin or (threshold >= _TWO_53):
+        for j in range(W):
+            coins[j] = 1.0 if any_coin else 0.0
+    elif systematic:
+        for j in range(W):
+            shifted = (offsets[j] + before) & _BELOW_53
+            coins[j] = 1.0 if shifted + increments > _BELOW_53 else 0.0
+    else:
+        for j in range(W):
+            word = coin_word(seed, np.uint64(t), np.uint64(origin + j))
+            coins[j] = 1.0 if np.float64(np.int64(word)) < threshold else 0.0
+    return any_coin
+
+
+@inlined
+def fill_normals(state, normals, rows):  # type: ignore[no-untyped-def]
+    """Standard normals for `rows` coordinates of every lane; a last odd one leaves its partner unused."""
+    W = state.shape[1]
+    for i in range(0, rows, 2):
+        for j in range(W):
+            a, s0, s1, s2, s3 = advance(state[0, j], state[1, j], state[2, j], state[3, j])
+            b, s0, s1, s2, s3 = advance(s0, s1, s2, s3)
+            state[0, j], state[1, j], state[2, j], state[3, j] = s0, s1, s2, s3
+            normals[i, j], normals[i + 1, j] = two_normals(a, b)
+
+
+@inlined
+def fill_indices(state, indices, rows):  # type: ignore[no-untyped-def]
+    """Minibatches: indices in [0, rows) for every lane."""
+    W = state.shape[1]
+    for i in range(indices.shape[0]):
+        for j in range(W):
+            word, s0, s1, s2, s3 = advance(state[0, j], state[1, j], state[2, j], state[3, j])
+            state[0, j], state[1, j], state[2, j], state[3, j] = s0, s1, s2, s3
+            indices[i, j] = np.int64(np.float64(np.int64(word >> np.uint64(11))) * 2.0**-53 * rows)
+
+
+@inlined
+def radii(g, squares, coins, rho, scale, radius):  # type: ignore[no-untyped-def]
+    """Sets scale and radius so that (g scale) radius = rho g/||g|| where the coin is 1 and g other than 0, else 0.
+
+    `squares` holds ||g||^2; where that left the middle of the floating range it is summed again of g
+    times a power of two.
+    """
+    W = g.shape[1]
+    outside = 0
+    for j in range(W):
+        scale[j] = 1.0
+        outside += np.int64(squares[j] <= _SMALL) + np.int64(squares[j] >= _LARGE)
+    if outside > 0:
+        for j in range(W):
+            if squares[j] <= _SMALL or squares[j] >= _LARGE:
+                scale[j] = 2.0**900 if squares[j] <= _SMALL else 2.0**-600
+                squares[j] = 0.0
+                for i in range(g.shape[0]):
+                    squares[j] += (g[i, j] * scale[j]) ** 2
+    for j in range(W):
+        radius[j] = coins[j] * rho / np.sqrt(squares[j] if squares[j] > 0.0 else 1.0)
+
+
+@inlined
+def record(sample, k, m, slot, low, high, inverse, means, squares, sketch, broken):  # type: ignore[no-untyped-def]
+    """Add one sample of quantity m at time k to the moments of its slots (Welford 1962), and to the sketch.
+
+    Lane j belongs to slot `slot` + j; only the lanes low, …, high - 1 count. `inverse` holds 1/(replicas of the slot, this one included).
+    """
+    for j in range(sample.size):
+        counts = low <= j < high
+        shift = sample[j] - means[m, k, slot + j]
+        mean = fma(shift, inverse[j], means[m, k, slot + j])
+        square = fma(shift, sample[j] - mean, squares[m, k, slot + j])
+        means[m, k, slot + j] = mean if counts else means[m, k, slot + j]
+        squares[m, k, slot + j] = square if counts else squares[m, k, slot + j]
+        broken[j] = fma(0.0, sample[j], broken[j])
+    if sketch.shape[2] > 0:
+        for j in range(low, high):
+            bin_ = np.int64(leading_bits(sample[j], _SHIFT)) - _ORIGIN + 1
+            if sample[j] < _LOWEST:
+                bin_ = 0
+            elif sample[j] >= _HIGHEST:
+                bin_ = BINS - 1
+            sketch[m, k, bin_] += np.uint32(1)
+
+
+@kernel
+def normals_only(state, normals, repeats):  # type: ignore[no-untyped-def]
+    """Draw normals and do nothing with them: the floor under the time of a noisy run."""
+    for _ in range(repeats):
+        fill_normals(state, normals, normals.shape[0])
