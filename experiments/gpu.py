@@ -1,4 +1,4 @@
-"""What needs a GPU: the optimizer there against the optimizer on the CPU, and the time of its steps.
+"""What needs a GPU: the optimizer there against the optimizer on the CPU, and the fused simulation.
 
 Without a GPU it says what it would do, and exits with 0.
 """
@@ -11,6 +11,7 @@ import time
 import torch
 
 import rst_theory as rst
+from experiments import gpu_simulation
 from experiments.settings import RESULTS
 from rst_theory.files import write_json
 
@@ -41,7 +42,12 @@ def weights_after(device: str, p: float, steps: int = STEPS) -> tuple[torch.Tens
 
 
 def main() -> int:
-    """Compare and time; 1 where the devices disagree."""
+    """The optimizer, then the simulation; 1 where the devices disagree."""
+    return optimizer() | gpu_simulation.main()
+
+
+def optimizer() -> int:
+    """Compare and time the optimizer; 1 where the devices disagree."""
     if not torch.cuda.is_available():
         print(
             "No GPU here, nothing was run. With one this compares SGD, RST and SAM steps on it with "

@@ -30,12 +30,15 @@ class Separable:
     Attributes:
         value: phi_i(u), as value(u, i, data), a number.
         derivative: phi_i'(u), as derivative(u, i, data), a number.
-        data: handed to both.
+        data: handed to all.
+        curvature: phi_i'' where it is constant, as curvature(i, data); None for problems that are not
+            quadratic. It says nothing new, but lets an engine fold the second gradient into the first.
     """
 
     value: Callable[[Any, Any, Any], Any]
     derivative: Callable[[Any, Any, Any], Any]
     data: Data
+    curvature: Callable[[Any, Any], Any] | None = None
 
 
 @dataclass(frozen=True)

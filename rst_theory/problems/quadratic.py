@@ -98,7 +98,7 @@ class Quadratic(Problem):
         return self.eigenvalues * self._points(x)
 
     def form(self) -> Separable:
-        return Separable(_value, _derivative, (self.eigenvalues,))
+        return Separable(_value, _derivative, (self.eigenvalues,), _curvature)
 
     def in_torch(self, device: torch.device | str, dtype: torch.dtype) -> InTorch:
         import torch
@@ -113,3 +113,7 @@ def _value(x: Any, i: Any, data: Any) -> Any:
 
 def _derivative(x: Any, i: Any, data: Any) -> Any:
     return data[0][i] * x
+
+
+def _curvature(i: Any, data: Any) -> Any:
+    return data[0][i]

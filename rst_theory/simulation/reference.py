@@ -55,9 +55,12 @@ def _block(setting: Setting, origin: int, rows: slice, tell: Tell) -> Part:
     x = np.tile(setting.start, (BLOCK, 1))
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(T + 1):
+            measured: FloatArray | float = 0.0
             if t in column:
                 for name, sample in _measure(setting, x[rows]).items():
                     samples[name][column[t]] = sample
+                    measured = measured + sample
+            setting.require_finite(x[rows], measured, max(t - 1, 0), first)
             if points is not None:
                 points[:, t] = x[rows]
             if t == T:
@@ -67,8 +70,6 @@ def _block(setting: Setting, origin: int, rows: slice, tell: Tell) -> Part:
             x = method.step(
                 x, gradient, coins[t], setting.eta[t], setting.rho[t], setting.gamma[t], setting.ascent
             )
-            gap = samples["gap"][column[t]] if t in column else np.zeros(n)
-            setting.require_finite(x[rows], gap, t, first)
             if t % 64 == 63:
                 tell((t + 1) / T)
     tell(1.0)

@@ -159,13 +159,13 @@ class Setting:
         known = self.problem.minimizer is not None
         return ("squared_gradient_norm", "gap", *(["squared_distance"] if known else []))
 
-    def require_finite(self, x: FloatArray, gap: FloatArray, t: int, first: int) -> None:
-        """Nothing where the points x (n, d) after step t, and the gaps (n,) before it, are finite.
+    def require_finite(self, x: FloatArray, measured: FloatArray | float, t: int, first: int) -> None:
+        """Nothing where the points x (n, d) after step t, and what was measured there (n,), are finite.
 
         Raises:
             DivergenceError: the first of the replicas first, …, first + n - 1 that left the range.
         """
-        finite = np.isfinite(x).all(axis=-1) & np.isfinite(gap)
+        finite = np.isfinite(x).all(axis=-1) & np.isfinite(measured)
         if not finite.all():
             raise DivergenceError.at(first + int(np.argmin(finite)), t)
 

@@ -33,7 +33,9 @@ Precision = Literal["float64", "float32"]
 
 _CPU_BYTES = 2**28
 _TEMPORARIES = 12  # arrays of the size of the state that a step of the torch engine holds at once
-_LAUNCH = 2**38  # replica-step-coordinates of one launch of the kernel: seconds, so that an interrupt is heard
+_LAUNCH = (
+    2**38
+)  # replica-step-coordinates of one launch of the kernel: seconds, so that an interrupt is heard
 
 
 def parts(
@@ -155,10 +157,10 @@ def _divergence(
         compiled=False,
         tell=lambda share: None,
     )
-    assert again.points is not None
+    iterates = again.points
     here = again.samples.isfinite().all(dim=0)[:, 0].cpu().numpy()
     # x_t is what step t - 1 made of finite numbers; where x_t is finite and f is not, step t cannot be taken.
-    after = again.points[0].isfinite().all(dim=-1).cpu().numpy()[1:]
+    after = iterates[0].isfinite().all(dim=-1).cpu().numpy()[1:] if iterates is not None else here[1:]
     lost = ~(here & np.append(after, True))
     seen = int(np.append(setting.times, setting.steps)[column])
     return DivergenceError.at(replica, min(int(np.argmax(lost)) if lost.any() else seen, setting.steps - 1))

@@ -2,8 +2,7 @@
 
 A block of replicas runs side by side, state (n, d). Everything a step needs lies on the device, the clock
 too, so the host only launches and nothing waits for it: coins and noise are functions of counters, trials
-are selected and never branched on. Where the steps are compiled, several of them become one function, and
-torch.compile fuses the arithmetic of a step into few kernels.
+are selected and never branched on. Compiled, a step is one function, fused into few kernels.
 
 Symbol key: n replicas, d coordinates, T steps, K times, M measured quantities.
 """
@@ -11,6 +10,7 @@ Symbol key: n replicas, d coordinates, T steps, K times, M measured quantities.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -36,9 +36,6 @@ __all__ = ["Clock", "Measured", "clock", "run", "stops"]
 
 _WORD = 0xFFFFFFFF
 _BELOW_ONE = 2**BITS - 1
-_TOGETHER = 4
-"""Steps in one compiled function."""
-
 _LARGEST_INDEX = 2**32 - 1
 
 
@@ -140,43 +137,32 @@ def run(
     )
     minimizer, f_star = setting.problem.minimizer, setting.problem.constants.f_star
     center = None if minimizer is None else torch.tensor(minimizer, device=device, dtype=dtype)
-    measure: Callable[..., torch.Tensor] = _measure
-    advance: Callable[..., tuple[torch.Tensor, ...]] = _advance
-    if compiled:
-        measure, advance = (torch.compile(f, fullgraph=True) for f in (_measure, _advance))
+    measure: Callable[..., Any] = torch.compile(_measure, fullgraph=True) if compiled else _measure
+    advance: Callable[..., Any] = torch.compile(_advance, fullgraph=True) if compiled else _advance
 
     replica = torch.arange(first, first + n, device=device).clamp(max=_LARGEST_INDEX)
     x = torch.tensor(setting.start, device=device, dtype=dtype).expand(n, -1).contiguous()
     extra, t = torch.zeros_like(replica), torch.zeros(1, dtype=torch.int64, device=device)
-    together = 1 if setting.keep or not compiled else _TOGETHER
     points = [x] if setting.keep else []
-    samples = torch.empty(
-        (len(setting.measured), setting.times.size + 1, n), device=device, dtype=dtype
-    )
+    samples = torch.empty((len(setting.measured), setting.times.size + 1, n), device=device, dtype=dtype)
     ends = stops(setting)
-    for k, (begin, end) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
-        at = begin
-        while at < end:
-            steps = together if at + together <= end else 1
-            x, extra, t = advance(x, extra, t, replica, plan, steps)
-            at += steps
+    for k, (begin, end) in enumerate(itertools.pairwise(ends)):
+        for step in range(begin, end):
+            x, extra, t = advance(x, extra, t, replica, plan)
             if setting.keep:
                 points.append(x)
-            if at % 64 == 0:
-                tell(at / setting.steps)
+            if step % 64 == 63:
+                tell((step + 1) / setting.steps)
         samples[:, k] = measure(x, formulas, f_star, center)
     return Measured(samples, extra, torch.stack(points, dim=1) if setting.keep else None)
 
 
 def _advance(
-    x: torch.Tensor, extra: torch.Tensor, t: torch.Tensor, replica: torch.Tensor, plan: _Plan, steps: int
+    x: torch.Tensor, extra: torch.Tensor, t: torch.Tensor, replica: torch.Tensor, plan: _Plan
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Some steps: the points, the pairs spent and the time after them."""
-    for _ in range(steps):
-        coin = _coin(t, replica, plan)
-        x = _step(x, coin, _stochastic_gradient(x, t, replica, plan), t, plan)
-        extra, t = extra + coin, t + 1
-    return x, extra, t
+    """One step: the points, the pairs spent and the time after it."""
+    coin = _coin(t, replica, plan)
+    return _step(x, coin, _stochastic_gradient(x, t, replica, plan), t, plan), extra + coin, t + 1
 
 
 def _coin(t: torch.Tensor, replica: torch.Tensor, plan: _Plan) -> torch.Tensor:
@@ -186,7 +172,8 @@ def _coin(t: torch.Tensor, replica: torch.Tensor, plan: _Plan) -> torch.Tensor:
     number = fraction(high, low)
     if plan.systematic:
         number = _BELOW_ONE - ((number + torch.take(plan.clock.comb, t)) & _BELOW_ONE)
-    return number < torch.take(plan.clock.threshold, t)
+    coin: torch.Tensor = number < torch.take(plan.clock.threshold, t)
+    return coin
 
 
 def _step(
@@ -242,9 +229,7 @@ def _interleaved(even: torch.Tensor, odd: torch.Tensor) -> torch.Tensor:
     return torch.stack([even, odd], dim=-1).flatten(-2)
 
 
-def _measure(
-    x: torch.Tensor, formulas: InTorch, f_star: float, center: torch.Tensor | None
-) -> torch.Tensor:
+def _measure(x: torch.Tensor, formulas: InTorch, f_star: float, center: torch.Tensor | None) -> torch.Tensor:
     """Squared gradient norm, gap, and squared distance where a minimizer is known: (M, n)."""
     measured = [(formulas.gradient(x) ** 2).sum(dim=-1), formulas.value(x) - f_star]
     if center is not None:

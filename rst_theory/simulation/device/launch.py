@@ -18,7 +18,7 @@ LARGEST = 4096
 """The largest dimension whose state fits into the registers of one program."""
 
 _THREADS = 32  # of a warp
-_PAIRS_PER_THREAD = 16
+_PAIRS_PER_THREAD = {torch.float32: 16, torch.float64: 8}  # as many as 255 registers hold without spilling
 
 
 def refusal(setting: Setting) -> str:
@@ -37,10 +37,11 @@ def run(setting: Setting, first: int, n: int, *, device: torch.device, dtype: to
 
     problem, K = setting.problem, setting.times.size + 1
     family = _family(problem)
-    assert family is not None and problem.constants.f_star is not None
+    if family is None:
+        raise ValueError(refusal(setting))
     name, coefficients = family
     minimizer = problem.minimizer
-    pairs, lanes, warps = shape(problem.dimension)
+    pairs, lanes, warps = shape(problem.dimension, dtype)
 
     def tensor(values: object, kind: torch.dtype = dtype) -> torch.Tensor:
         return torch.tensor(values, device=device, dtype=kind)
@@ -79,11 +80,11 @@ def run(setting: Setting, first: int, n: int, *, device: torch.device, dtype: to
     return Measured(samples, extra_pairs)
 
 
-def shape(dimension: int) -> tuple[int, int, int]:
+def shape(dimension: int, dtype: torch.dtype) -> tuple[int, int, int]:
     """PAIRS, LANES and warps of a program: one replica a thread while it fits, more threads beyond."""
     pairs = 1 << max((dimension + 1) // 2 - 1, 0).bit_length()
-    warps = max(1, pairs // (_PAIRS_PER_THREAD * _THREADS))
-    return pairs, max(1, min(_THREADS, _PAIRS_PER_THREAD * _THREADS // pairs)), warps
+    of_a_warp = _PAIRS_PER_THREAD[dtype] * _THREADS
+    return pairs, min(_THREADS, max(1, of_a_warp // pairs)), max(1, pairs // of_a_warp)
 
 
 def _family(problem: Problem) -> tuple[str, FloatArray] | None:

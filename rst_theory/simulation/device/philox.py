@@ -19,7 +19,7 @@ in float32 u and v come from the leading 32 bits alone, u = (a + 1/2)/2^32: the 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ __all__ = ["BITS", "INDICES", "NORMALS", "PhiloxStreams", "fraction", "indices",
 
 COINS, NORMALS, INDICES = 0, 2, 3
 BITS = 53
+_Number = TypeVar("_Number", np.float64, np.int64)
 _WORD = 0xFFFFFFFF
 _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 _WEYL = 0x9E3779B9, 0xBB67AE85
@@ -39,7 +40,7 @@ _ROUNDS = 10
 def round_keys(seed: int) -> npt.NDArray[np.int64]:
     """The keys of the ten rounds, int64 (10, 2), for 0 <= seed < 2^64."""
     rounds = np.arange(_ROUNDS)[:, None]
-    return (np.array([seed & _WORD, seed >> 32]) + rounds * np.array(_WEYL)) & _WORD
+    return np.asarray((np.array([seed & _WORD, seed >> 32]) + rounds * np.array(_WEYL)) & _WORD)
 
 
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, keys: Any) -> tuple[Any, Any, Any, Any]:
@@ -111,5 +112,7 @@ class PhiloxStreams:
         return words
 
 
-def _interleaved(even: Any, odd: Any, size: tuple[int, int]) -> Any:
+def _interleaved(
+    even: npt.NDArray[_Number], odd: npt.NDArray[_Number], size: tuple[int, int]
+) -> npt.NDArray[_Number]:
     return np.stack([even, odd], axis=-1).reshape(len(even), -1)[:, : size[1]]

@@ -2,10 +2,10 @@
 """The fused GPU kernel, in Triton: whole trajectories of separable problems without leaving the registers.
 
 A program runs LANES replicas from x_0 to x_T. Coordinates come in pairs, as their noise does: pair j holds
-coordinate 2j in a block `a` and 2j + 1 in a block `b`, both of shape (PAIRS, LANES). In the layout that Triton
-gives such blocks replicas lie along threads and pairs along registers: while a replica fits into one thread no
-number travels between threads, and the pairs that only pad PAIRS to a power of two are seen by the compiler to
-be zero and vanish. Memory is touched for the parameters of a step and at measurements alone.
+coordinate 2j in a block `a` and 2j + 1 in a block `b`, both of shape (PAIRS, LANES). In the layout that
+Triton gives such blocks replicas lie along threads and pairs along registers: while a replica fits into one
+thread no number travels between threads, and the pairs that only pad PAIRS to a power of two are seen by the
+compiler to be zero and vanish. Memory is touched for the parameters of a step and at measurements alone.
 
 A family plugs in through two functions of a coordinate u and its coefficient c, phi and phi':
 f(x) = sum_i phi(x_i, c_i).
@@ -21,26 +21,26 @@ __all__ = ["quadratic", "quadratic_derivative", "rippled", "rippled_derivative",
 
 @triton.jit
 def quadratic(u, c):
-    """c u^2/2."""
+    """One half c u^2."""
     return 0.5 * c * u * u
 
 
 @triton.jit
 def quadratic_derivative(u, c):
-    """c u."""
+    """Its derivative, c u."""
     return c * u
 
 
 @triton.jit
 def rippled(u, c):
-    """u^2/2 + c sin(u)^2."""
+    """One half u^2, and c sin(u)^2."""
     sine = tl.sin(u)
     return 0.5 * u * u + c * sine * sine
 
 
 @triton.jit
 def rippled_derivative(u, c):
-    """u + c sin 2u."""
+    """Its derivative, u + c sin 2u."""
     return u + c * tl.sin(2 * u)
 
 
@@ -52,13 +52,12 @@ def _fraction(high, low):
 
 @triton.jit
 def _cosine_and_sine(v, ORDER: tl.constexpr):
-    """cos and sin of 2 pi v, 0 <= v <= 1: v = q/4 + z/(2 pi), |z| <= pi/4, and Taylor's sums to z^(2 ORDER)."""
+    """The cosine and sine of 2 pi v, v = q/4 + z/(2 pi), |z| <= pi/4: Taylor's sums to z^(2 ORDER)."""
     quarter = tl.floor(4 * v + 0.5)
     z = 6.283185307179586 * (v - 0.25 * quarter)
     cosine = z * 0 + 1
     sine = cosine
-    for i in tl.static_range(ORDER):
-        k = ORDER - i
+    for k in tl.static_range(ORDER, 0, -1):
         cosine = 1 - cosine * (z * z * (1.0 / ((2 * k - 1) * (2 * k))))
         sine = 1 - sine * (z * z * (1.0 / ((2 * k) * (2 * k + 1))))
     sine *= z
@@ -142,7 +141,8 @@ def trajectories(
     offset = _fraction(high, low)
     extra = tl.zeros((LANES,), tl.int64)
     at = samples + lane
-    for k in range(0, K):
+    plane = tl.full((), 1, tl.int64) * K * n  # of one quantity; may exceed 2^31
+    for k in range(K):
         for t in range(tl.load(stops + k), tl.load(stops + k + 1)):
             e = tl.load(eta + t)
             h = tl.load(rho + t)
@@ -186,10 +186,10 @@ def trajectories(
         v_a = tl.where(in_a, VALUE(x_a, c_a), 0.0)
         v_b = tl.where(in_b, VALUE(x_b, c_b), 0.0)
         tl.store(at, tl.sum(g_a * g_a + g_b * g_b, 0), lane < n)
-        tl.store(at + K * n, tl.sum(v_a + v_b, 0) - f_star, lane < n)
+        tl.store(at + plane, tl.sum(v_a + v_b, 0) - f_star, lane < n)
         if CENTERED:
             m_a = tl.where(in_a, x_a - tl.load(center + a, in_a, 0.0), 0.0)
             m_b = tl.where(in_b, x_b - tl.load(center + b, in_b, 0.0), 0.0)
-            tl.store(at + 2 * K * n, tl.sum(m_a * m_a + m_b * m_b, 0), lane < n)
+            tl.store(at + 2 * plane, tl.sum(m_a * m_a + m_b * m_b, 0), lane < n)
         at += n
     tl.store(extra_pairs + lane, extra, lane < n)

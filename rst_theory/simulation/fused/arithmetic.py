@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["advance", "coin_word", "fma", "inlined", "leading_bits", "two_normals"]
+__all__ = ["advance", "coin_word", "fma", "inlined", "leading_bits", "philox", "two_normals"]
 
 inlined = njit(inline="always", error_model="numpy")
 """Inlined by Numba itself, before LLVM looks for loops to vectorise: worth a factor of two."""
@@ -138,10 +138,9 @@ _THIRTY_TWO = np.uint64(32)
 
 
 @inlined
-def coin_word(seed: int, t: int, replica: int) -> int:
-    """The first 53 bits of Philox4x32-10 with key = the seed and counter (t, replica, 0), as in `trials`."""
+def philox(seed: int, c0: int, c1: int, c2: int, c3: int) -> tuple[int, int]:
+    """Philox4x32-10 with key = the seed, as in `trials`: its four words as two of 64 bits."""
     k0, k1 = seed & _LOW, seed >> _THIRTY_TWO
-    c0, c1, c2, c3 = t & _LOW, t >> _THIRTY_TWO, replica, np.uint64(0)
     for _ in range(10):
         product0, product1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
         c0 = (product1 >> _THIRTY_TWO) ^ c1 ^ k0
@@ -149,4 +148,11 @@ def coin_word(seed: int, t: int, replica: int) -> int:
         c2 = (product0 >> _THIRTY_TWO) ^ c3 ^ k1
         c3 = product0 & _LOW
         k0, k1 = (k0 + np.uint64(0x9E3779B9)) & _LOW, (k1 + np.uint64(0xBB67AE85)) & _LOW
-    return ((c0 << _THIRTY_TWO) | c1) >> np.uint64(11)
+    return (c0 << _THIRTY_TWO) | c1, (c2 << _THIRTY_TWO) | c3
+
+
+@inlined
+def coin_word(seed: int, t: int, replica: int) -> int:
+    """The 53 bits behind the coin of step t: the counter is (t, replica, 0)."""
+    word, _ = philox(seed, t & _LOW, t >> _THIRTY_TWO, replica, np.uint64(0))
+    return word >> np.uint64(11)

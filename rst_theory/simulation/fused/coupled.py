@@ -38,7 +38,24 @@ def _gradient(plug, data, rows, indices, x, g):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def step(plug, data, rows, x, room, lanes, eta, rho, gamma, coins, perturbed, normalized, sigma, normals, indices, state):  # type: ignore[no-untyped-def]
+def step(
+    plug,
+    data,
+    rows,
+    x,
+    room,
+    lanes,
+    eta,
+    rho,
+    gamma,
+    coins,
+    perturbed,
+    normalized,
+    sigma,
+    normals,
+    indices,
+    state,
+):  # type: ignore[no-untyped-def]
     """One step of every lane."""
     g, e, y, h = room[0], room[1], room[2], room[3]
     length2, scale, radius = lanes[0], lanes[1], lanes[2]

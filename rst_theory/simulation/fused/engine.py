@@ -13,20 +13,21 @@ import numpy as np
 import numpy.typing as npt
 
 from rst_theory.notation import FloatArray
-from rst_theory.simulation.estimates import Moments
+from rst_theory.simulation.estimates import SLOTS, Moments
 from rst_theory.problems.form import Coupled, Separable
 from rst_theory.simulation.fused.kernel import run
 from rst_theory.simulation.fused.lanes import LANES, TILE
 from rst_theory.simulation.fused.plug import Plug
 from rst_theory.simulation.setting import DivergenceError, Part, Setting, Tell
 from rst_theory.simulation.sketch import BINS
-from rst_theory.simulation.streams import states
-from rst_theory.trials import uniform
 
 __all__ = ["parts"]
 
 _CHUNKS = 64
-"""Pieces of a run at most; a function of the replicas alone, so that no result depends on the threads."""
+"""Pieces of a run, at most."""
+
+_LEAST = 2**20
+"""Replicas x steps x coordinates of a piece, at least: fewer are not worth a piece of their own."""
 
 _POLL = 0.05  # seconds
 
@@ -66,7 +67,9 @@ class _Run:
     def __init__(self, setting: Setting) -> None:
         form = setting.form
         if form is None:
-            raise ValueError(f"the numba backend needs a problem with a compiled form; got {setting.problem!r}")
+            raise ValueError(
+                f"the numba backend needs a problem with a compiled form; got {setting.problem!r}"
+            )
         self.setting = setting
         self.form = form
         self.plug = Plug(form)
@@ -97,9 +100,13 @@ class _Run:
         self.blocks = _blocks(setting.first, setting.first + setting.replicas)
 
     def chunks(self) -> Iterator[tuple[int, int]]:
-        """Ranges of replicas, cut at multiples of LANES, as a function of the replicas alone."""
+        """Ranges of replicas, cut at multiples of LANES.
+
+        They depend on the setting alone, so that no result depends on the threads.
+        """
         first, end = self.setting.first, self.setting.first + self.setting.replicas
-        step = -(-self.blocks // _CHUNKS) * LANES
+        work = LANES * self.setting.steps * self.setting.start.size
+        step = max(-(-self.blocks // _CHUNKS), -(-_LEAST // work)) * LANES
         for origin in range(first - first % LANES, end, step):
             yield max(first, origin), min(end, origin + step)
 
@@ -115,8 +122,7 @@ class _Run:
         Where one leaves the floating range its block is run again, with an eye on every step.
         """
         setting, T, K, d = self.setting, self.setting.steps, self.times.size, self.setting.start.size
-        replicas = first - first % LANES + np.arange(_blocks(first, end) * LANES)
-        shape = (len(setting.measured), K, LANES)
+        shape = (len(setting.measured), K, SLOTS)
         means, squares = _aligned(shape), _aligned(shape)
         sketch = np.zeros((shape[0], K, BINS if setting.quantiles else 0), dtype=np.uint32)
         points = np.empty((end - first if setting.keep else 0, T + 1, d))
@@ -134,8 +140,6 @@ class _Run:
             **self.parameters,
             first=first,
             end=end,
-            states=states(setting.seed, np.minimum(replicas, 2**32 - 1)),
-            offsets=self._offsets(replicas),
             means=means,
             squares=squares,
             sketch=sketch,
@@ -150,6 +154,7 @@ class _Run:
             indices=np.zeros((batch, LANES), dtype=np.int64),
             normals=_aligned((TILE, LANES)),
             state=_aligned((4, LANES)).view(np.uint64),
+            offsets=_aligned((LANES,)).view(np.uint64),
             lanes=_aligned((10, LANES)),
         )
         replica, t = failure
@@ -158,7 +163,7 @@ class _Run:
         if replica >= 0:
             block = replica - replica % LANES
             self.chunk(max(first, block), min(end, block + LANES), watch=True)
-        counts = np.bincount(np.arange(first, end) % LANES, minlength=LANES)
+        counts = np.bincount(np.arange(first, end) % SLOTS, minlength=SLOTS)
         quantities = setting.measured
         return Part(
             moments={
@@ -169,11 +174,6 @@ class _Run:
             points=points if setting.keep else None,
             counts={name: sketch[m] for m, name in enumerate(quantities)} if setting.quantiles else None,
         )
-
-    def _offsets(self, replicas: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-        if self.setting.trials != "systematic":
-            return np.zeros(replicas.size, dtype=np.uint64)
-        return (uniform(self.setting.seed, 0, replicas) * 2.0**53).astype(np.uint64)
 
 
 def _blocks(first: int, end: int) -> int:

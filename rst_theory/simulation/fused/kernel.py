@@ -6,12 +6,15 @@ import numpy as np
 from numba.extending import overload
 
 from rst_theory.simulation.estimates import SLOTS
-from rst_theory.simulation.fused import coupled, separable
+from rst_theory.simulation.fused import coupled, quadratic, separable
 from rst_theory.simulation.fused.arithmetic import fma
-from rst_theory.simulation.fused.lanes import draw, kernel, record
-from rst_theory.simulation.fused.plug import is_separable
+from rst_theory.simulation.fused.lanes import begin, draw, kernel, record
+from rst_theory.simulation.fused.plug import kind_of
 
 __all__ = ["run"]
+
+
+_KINDS = {"quadratic": quadratic, "separable": separable, "coupled": coupled}
 
 
 def measure(*arguments: object) -> None:
@@ -26,12 +29,29 @@ def step(*arguments: object) -> None:
 
 @overload(measure, inline="always")
 def _measure(plug, data, x, room, f, squared):  # type: ignore[no-untyped-def]
-    return (separable if is_separable(plug) else coupled).measure.py_func
+    return _KINDS[kind_of(plug)].measure.py_func
 
 
 @overload(step, inline="always")
-def _step(plug, data, rows, x, room, lanes, eta, rho, gamma, coins, perturbed, normalized, sigma, normals, indices, state):  # type: ignore[no-untyped-def]
-    return (separable if is_separable(plug) else coupled).step.py_func
+def _step(
+    plug,
+    data,
+    rows,
+    x,
+    room,
+    lanes,
+    eta,
+    rho,
+    gamma,
+    coins,
+    perturbed,
+    normalized,
+    sigma,
+    normals,
+    indices,
+    state,
+):  # type: ignore[no-untyped-def]
+    return _KINDS[kind_of(plug)].step.py_func
 
 
 @kernel
@@ -55,8 +75,6 @@ def run(  # type: ignore[no-untyped-def]
     times,
     first,
     end,
-    states,
-    offsets,
     means,
     squares,
     sketch,
@@ -71,6 +89,7 @@ def run(  # type: ignore[no-untyped-def]
     indices,
     normals,
     state,
+    offsets,
     lanes,
 ):
     """Run the replicas first, …, end - 1, in blocks of W lanes, aligned to multiples of W.
@@ -89,8 +108,6 @@ def run(  # type: ignore[no-untyped-def]
         seed: key of the coins.
         times: where moments are taken, with T last (K+1,).
         first, end: the replicas.
-        states: of their streams (4, blocks W).
-        offsets: of systematic trials, in 2^-53, uint64 (blocks W,).
         means, squares: moments (M, K+1, S), zero on entry; S is a multiple of W.
         sketch: (M, K+1, bins), or no bins.
         extra_pairs: written, (end - first,).
@@ -104,7 +121,8 @@ def run(  # type: ignore[no-untyped-def]
         room: to work in, (1, d, W) for separable problems and (4, d, W) for others.
         indices: likewise, int64 (b, W), of a minibatch.
         normals: likewise, (TILE, W).
-        state: likewise, uint64 (4, W).
+        state: likewise, uint64 (4, W), of the streams.
+        offsets: likewise, uint64 (W,), of systematic trials.
         lanes: likewise, (10, W).
     """
     d, T, W = start.size, eta.size, x.shape[1]
@@ -113,17 +131,15 @@ def run(  # type: ignore[no-untyped-def]
     f, squared, distance = lanes[4], lanes[5], lanes[6]
     seen = np.zeros(SLOTS)
 
-    aligned = first - first % W
-    for origin in range(aligned, end, W):
-        block, slot = origin - aligned, origin % SLOTS
+    for origin in range(first - first % W, end, W):
+        slot = origin % SLOTS
         low, high = max(first, origin) - origin, min(end, origin + W) - origin
         for j in range(W):
             seen[slot + j] += 1.0 if low <= j < high else 0.0
             inverse[j] = 1.0 / seen[slot + j] if seen[slot + j] > 0.0 else 0.0
             pairs[j] = 0.0
             broken[j] = 0.0
-            for s in range(4):
-                state[s, j] = states[s, block + j]
+        begin(state, offsets, seed, origin)
         for i in range(d):
             for j in range(W):
                 x[i, j] = start[i]
@@ -163,7 +179,7 @@ def run(  # type: ignore[no-untyped-def]
 
             perturbed = draw(
                 coins,
-                offsets[block : block + W],
+                offsets,
                 systematic,
                 thresholds[t],
                 increments[t],

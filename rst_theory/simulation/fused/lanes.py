@@ -12,10 +12,30 @@ import numpy as np
 from numba import njit
 from numba.core.compiler import Compiler
 
-from rst_theory.simulation.fused.arithmetic import advance, coin_word, fma, inlined, leading_bits, two_normals
+from rst_theory.simulation.fused.arithmetic import (
+    advance,
+    coin_word,
+    fma,
+    inlined,
+    leading_bits,
+    philox,
+    two_normals,
+)
 from rst_theory.simulation.sketch import BINS, HIGHEST, LOWEST, PER_OCTAVE
 
-__all__ = ["LANES", "TILE", "draw", "fill_indices", "fill_normals", "kernel", "normals_only", "radii", "record"]
+__all__ = [
+    "LANES",
+    "TILE",
+    "begin",
+    "draw",
+    "fill_indices",
+    "fill_normals",
+    "kernel",
+    "normals_only",
+    "outside",
+    "radii",
+    "record",
+]
 
 LANES = 32
 """W, where nothing speaks for fewer: it divides the number of slots.
@@ -46,6 +66,17 @@ _LOWEST, _HIGHEST = 2.0**LOWEST, 2.0**HIGHEST
 _ORIGIN = np.int64((1023 + LOWEST) * PER_OCTAVE)
 _SHIFT = 46  # leaves 6 bits of fraction: PER_OCTAVE = 64
 _SMALL, _LARGE = 1e-280, 1e280
+
+
+@inlined
+def begin(state, offsets, seed, origin):  # type: ignore[no-untyped-def]
+    """The streams of the replicas origin, …, as `streams.states` has them, and the offsets of their combs."""
+    zero, one = np.uint64(0), np.uint64(1)
+    for j in range(state.shape[1]):
+        replica = np.uint64(origin + j)
+        state[0, j], state[1, j] = philox(seed, zero, zero, replica, one)
+        state[2, j], state[3, j] = philox(seed, one, zero, replica, one)
+        offsets[j] = coin_word(seed, zero, replica)
 
 
 @inlined
@@ -94,18 +125,26 @@ def fill_indices(state, indices, rows):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def outside(squares):  # type: ignore[no-untyped-def]
+    """How many squared lengths left the middle of the floating range."""
+    count = 0
+    for j in range(squares.size):
+        count += np.int64(squares[j] <= _SMALL) + np.int64(squares[j] >= _LARGE)
+    return count
+
+
+@inlined
 def radii(g, squares, coins, rho, scale, radius):  # type: ignore[no-untyped-def]
     """Sets scale and radius so that (g scale) radius = rho g/||g|| where the coin is 1 and g other than 0, else 0.
 
     `squares` holds ||g||^2; where that left the middle of the floating range it is summed again of g
-    times a power of two.
+    times a power of two, and g is read. Returns whether any scale is other than 1.
     """
-    W = g.shape[1]
-    outside = 0
+    W = squares.size
+    scaled = outside(squares) > 0
     for j in range(W):
         scale[j] = 1.0
-        outside += np.int64(squares[j] <= _SMALL) + np.int64(squares[j] >= _LARGE)
-    if outside > 0:
+    if scaled:
         for j in range(W):
             if squares[j] <= _SMALL or squares[j] >= _LARGE:
                 scale[j] = 2.0**900 if squares[j] <= _SMALL else 2.0**-600
@@ -114,6 +153,7 @@ def radii(g, squares, coins, rho, scale, radius):  # type: ignore[no-untyped-def
                     squares[j] += (g[i, j] * scale[j]) ** 2
     for j in range(W):
         radius[j] = coins[j] * rho / np.sqrt(squares[j] if squares[j] > 0.0 else 1.0)
+    return scaled
 
 
 @inlined

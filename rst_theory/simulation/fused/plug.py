@@ -26,7 +26,7 @@ from numba.extending import NativeValue, models, overload, register_model, typeo
 
 from rst_theory.problems.form import Coupled, Form, Plain, Separable
 
-__all__ = ["Plug", "derivative", "gradient", "is_separable", "sampled_gradient", "value", "values"]
+__all__ = ["Plug", "curvature", "derivative", "gradient", "kind_of", "sampled_gradient", "value", "values"]
 
 
 class Plug:
@@ -53,9 +53,12 @@ class PlugType(types.Type):
         super().__init__(name=f"Plug({digest})")
 
 
-def is_separable(kind: PlugType) -> bool:
-    """Whether the form behind a type is separable."""
-    return isinstance(_FORMS[kind.digest], Separable)
+def kind_of(plug: PlugType) -> str:
+    """What kind of step the form behind a type needs: "quadratic", "separable" or "coupled"."""
+    form = _FORMS[plug.digest]
+    if not isinstance(form, Separable):
+        return "coupled"
+    return "separable" if form.curvature is None else "quadratic"
 
 
 register_model(PlugType)(models.OpaqueModel)
@@ -78,6 +81,11 @@ def value(plug: Plug, x: float, i: int, data: Any) -> float:
 
 def derivative(plug: Plug, x: float, i: int, data: Any) -> float:
     """phi'(x) of coordinate i of a separable form."""
+    raise NotImplementedError
+
+
+def curvature(plug: Plug, i: int, data: Any) -> float:
+    """phi'' of coordinate i of a separable quadratic."""
     raise NotImplementedError
 
 
@@ -110,6 +118,12 @@ def _value(plug, x, i, data):  # type: ignore[no-untyped-def]
 def _derivative(plug, x, i, data):  # type: ignore[no-untyped-def]
     function = _compiled(_FORMS[plug.digest].derivative)  # type: ignore[union-attr]
     return lambda plug, x, i, data: function(x, i, data)
+
+
+@overload(curvature)
+def _curvature(plug, i, data):  # type: ignore[no-untyped-def]
+    function = _compiled(_FORMS[plug.digest].curvature)  # type: ignore[arg-type, union-attr]
+    return lambda plug, i, data: function(i, data)
 
 
 @overload(values)
@@ -153,6 +167,8 @@ def _functions(form: Form) -> Iterator[Callable[..., Any]]:
     match form:
         case Separable():
             yield from (form.value, form.derivative)
+            if form.curvature is not None:
+                yield form.curvature
         case Coupled():
             yield from (form.value, form.gradient)
             if form.sampled_gradient is not None:

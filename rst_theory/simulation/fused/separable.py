@@ -16,7 +16,7 @@ from rst_theory.simulation.fused.arithmetic import fma, inlined
 from rst_theory.simulation.fused.lanes import TILE, fill_normals, radii
 from rst_theory.simulation.fused.plug import derivative, value
 
-__all__ = ["measure", "step"]
+__all__ = ["measure", "step", "stochastic_gradient"]
 
 
 @inlined
@@ -32,15 +32,32 @@ def measure(plug, data, x, room, f, squared):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def step(plug, data, rows, x, room, lanes, eta, rho, gamma, coins, perturbed, normalized, sigma, normals, indices, state):  # type: ignore[no-untyped-def]
+def step(
+    plug,
+    data,
+    rows,
+    x,
+    room,
+    lanes,
+    eta,
+    rho,
+    gamma,
+    coins,
+    perturbed,
+    normalized,
+    sigma,
+    normals,
+    indices,
+    state,
+):  # type: ignore[no-untyped-def]
     """One step of every lane."""
     g, length2, scale, radius = room[0], lanes[0], lanes[1], lanes[2]
     if not perturbed:
         _descend(plug, data, x, eta, sigma, normals, state)
     elif normalized:
-        _stochastic_gradient(plug, data, x, sigma, normals, state, g, length2)
-        radii(g, length2, coins, rho, scale, radius)
-        _descend_normalized(plug, data, x, eta, gamma, g, scale, radius)
+        stochastic_gradient(plug, data, x, sigma, normals, state, g, length2)
+        scaled = radii(g, length2, coins, rho, scale, radius)
+        _descend_normalized(plug, data, x, eta, gamma, g, scaled, scale, radius)
     else:
         for j in range(x.shape[1]):
             radius[j] = rho * coins[j]
@@ -80,7 +97,7 @@ def _descend_unnormalized(plug, data, x, eta, gamma, radius, sigma, normals, sta
 
 
 @inlined
-def _stochastic_gradient(plug, data, x, sigma, normals, state, g, length2):  # type: ignore[no-untyped-def]
+def stochastic_gradient(plug, data, x, sigma, normals, state, g, length2):  # type: ignore[no-untyped-def]
     """The stochastic gradient of every lane, and its squared length."""
     noisy = sigma > 0.0
     for j in range(x.shape[1]):
@@ -98,11 +115,8 @@ def _stochastic_gradient(plug, data, x, sigma, normals, state, g, length2):  # t
 
 
 @inlined
-def _descend_normalized(plug, data, x, eta, gamma, g, scale, radius):  # type: ignore[no-untyped-def]
+def _descend_normalized(plug, data, x, eta, gamma, g, scaled, scale, radius):  # type: ignore[no-untyped-def]
     """A step of every lane, perturbed by (g scale) radius; where the radius is 0 it is a plain one."""
-    scaled = False
-    for j in range(x.shape[1]):
-        scaled |= scale[j] != 1.0
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
             ascent = g[i, j] * scale[j] if scaled else g[i, j]

@@ -1,0 +1,101 @@
+"""One step of the replicas in all lanes: separable quadratics, the second gradient folded into the first.
+
+With phi_i'' = c_i constant, grad f(y) - grad f(x) is c_i (y_i - x_i), so that with the perturbation r g
+
+    x_i - eta (g_i + w c_i r g_i) = x_i + (-eta - eta w r c_i) g_i.
+
+Without noise the gradient is computed again rather than stored.
+"""
+
+from __future__ import annotations
+
+from rst_theory.simulation.fused.arithmetic import fma, inlined
+from rst_theory.simulation.fused.lanes import TILE, fill_normals, outside, radii
+from rst_theory.simulation.fused.plug import curvature, derivative
+from rst_theory.simulation.fused.separable import measure, stochastic_gradient
+
+__all__ = ["measure", "step"]
+
+
+@inlined
+def step(
+    plug,
+    data,
+    rows,
+    x,
+    room,
+    lanes,
+    eta,
+    rho,
+    gamma,
+    coins,
+    perturbed,
+    normalized,
+    sigma,
+    normals,
+    indices,
+    state,
+):  # type: ignore[no-untyped-def]
+    """One step of every lane."""
+    g, length2, scale, radius = room[0], lanes[0], lanes[1], lanes[2]
+    if perturbed and normalized:
+        if sigma > 0.0:
+            stochastic_gradient(plug, data, x, sigma, normals, state, g, length2)
+        else:
+            _squared_length(plug, data, x, length2)
+            if outside(length2) > 0:
+                stochastic_gradient(plug, data, x, sigma, normals, state, g, length2)
+        if radii(g, length2, coins, rho, scale, radius):
+            _descend_scaled(plug, data, x, eta, gamma, g, scale, radius)
+        elif sigma > 0.0:
+            for j in range(x.shape[1]):
+                radius[j] = -eta * gamma * radius[j]
+            for i in range(x.shape[0]):
+                c = curvature(plug, i, data)
+                for j in range(x.shape[1]):
+                    x[i, j] = fma(fma(radius[j], c, -eta), g[i, j], x[i, j])
+        else:
+            for j in range(x.shape[1]):
+                radius[j] = -eta * gamma * radius[j]
+            _descend(plug, data, x, eta, radius, sigma, normals, state)
+    else:
+        for j in range(x.shape[1]):
+            radius[j] = -eta * gamma * (rho * coins[j])
+        _descend(plug, data, x, eta, radius, sigma, normals, state)
+
+
+@inlined
+def _squared_length(plug, data, x, length2):  # type: ignore[no-untyped-def]
+    """The squared length of the exact gradient of every lane."""
+    for j in range(x.shape[1]):
+        length2[j] = 0.0
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            slope = derivative(plug, x[i, j], i, data)
+            length2[j] = fma(slope, slope, length2[j])
+
+
+@inlined
+def _descend(plug, data, x, eta, radius, sigma, normals, state):  # type: ignore[no-untyped-def]
+    """A step of every lane in one pass; `radius` holds -eta w r."""
+    noisy = sigma > 0.0
+    for i0 in range(0, x.shape[0], TILE):
+        rows = min(TILE, x.shape[0] - i0)
+        if noisy:
+            fill_normals(state, normals, rows)
+        for i in range(i0, i0 + rows):
+            c = curvature(plug, i, data)
+            for j in range(x.shape[1]):
+                slope = derivative(plug, x[i, j], i, data)
+                slope = fma(sigma, normals[i - i0, j], slope) if noisy else slope
+                x[i, j] = fma(fma(radius[j], c, -eta), slope, x[i, j])
+
+
+@inlined
+def _descend_scaled(plug, data, x, eta, gamma, g, scale, radius):  # type: ignore[no-untyped-def]
+    """A step of every lane, where a gradient is so small or large that r itself may leave the range."""
+    for i in range(x.shape[0]):
+        c = curvature(plug, i, data)
+        for j in range(x.shape[1]):
+            ascent = (g[i, j] * scale[j]) * radius[j]
+            x[i, j] = fma(-eta, fma(gamma * c, ascent, g[i, j]), x[i, j])
