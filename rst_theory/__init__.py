@@ -41,7 +41,11 @@ if TYPE_CHECKING:
         matched_gamma as matched_gamma,
         preset as preset,
     )
-    from rst_theory.simulation import Trajectories as Trajectories, simulate as simulate
+    from rst_theory.simulation import (
+        Trajectories as Trajectories,
+        simulate as simulate,
+        simulate_grid as simulate_grid,
+    )
     from rst_theory.training import RunRecord as RunRecord, TrainConfig as TrainConfig, train as train
     from rst_theory.trials import Trials as Trials
 
@@ -68,7 +72,7 @@ _HOME = {
     "problems": ("LogisticRegression", "Problem", "Quadratic"),
     "cost": ("CostLaw",),
     "bounds": ("Bound",),
-    "simulation": ("Trajectories", "simulate"),
+    "simulation": ("Trajectories", "simulate", "simulate_grid"),
     "optim": ("RST",),
     "allocation": ("allocate",),
     "certificates": ("Certificate", "certify"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import math
 import os
 
 import numpy as np
@@ -20,7 +21,7 @@ from rst_theory.simulation import DivergenceError, reference
 from rst_theory.simulation.device import engine, parts
 from rst_theory.simulation.device.philox import PhiloxStreams, philox, round_keys
 from rst_theory.simulation.setting import Setting
-from rst_theory.trials import Trials, philox4x32
+from rst_theory.trials import Trials, philox4x32, uniform
 
 CPU = torch.device("cpu")
 HAS_TRITON = importlib.util.find_spec("triton") is not None
@@ -208,9 +209,22 @@ def test_a_replica_does_not_depend_on_the_blocks(monkeypatch):
     np.testing.assert_allclose(points, whole.points, rtol=ONE_STEP, atol=ONE_STEP)
 
 
-def test_the_last_replica_there_is():
-    one = setting(PROBLEMS[0], first=2**32 - 1, replicas=1)
-    assert run(one).extra_pairs[0] == Trials(one.p, one.seed, replica=2**32 - 1).extra_pairs
+def test_blocks_at_the_end_of_the_replicas(monkeypatch):
+    """The second block of two begins with the last replica there is."""
+    monkeypatch.setattr("rst_theory.simulation.device._fitting", lambda *_: 2)
+    one = setting(PROBLEMS[0], steps=100, first=2**32 - 3, replicas=3, at=[])
+    found = np.concatenate([p.extra_pairs for p in parts(one, lambda share: None, device="cpu")])
+    expected = [Trials(one.p, one.seed, replica=2**32 - 3 + r).extra_pairs for r in range(3)]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_coin_is_strictly_below_p():
+    """Probabilities at the coin's own uniform number, and next to it on either side."""
+    for seed in range(40):
+        u = uniform(seed, 0)
+        for p, coin in ((u, 0), (np.nextafter(u, 1), 1), (np.nextafter(u, 0), 0)):
+            one = setting(Quadratic([1.0]), p, steps=1, seed=seed, replicas=1, at=[])
+            assert run(one).extra_pairs.tolist() == [coin]
 
 
 @pytest.mark.parametrize("size", [1e-320, 1e-200, 1.0, 1e200, 1e300])
@@ -247,6 +261,24 @@ def test_divergence_names_replica_and_step_as_the_reference_does(same_noise):
         run(seen)
     step = [int(str(e.value).split("t = ")[1].split(";")[0]) for e in (expected, found)]
     assert abs(step[0] - step[1]) <= 1  # whichever of f and its squared gradient overflows first
+
+
+@given(seed=st.integers(0, 2**64 - 1), replica=words, t=st.integers(0, 3), j=st.integers(0, 4))
+@settings(max_examples=40)
+def test_noise_is_what_its_counters_say(seed, replica, t, j):
+    """Box-Muller and the multiplication of 64 bits by n, in Python's numbers."""
+    normals, indices, n = PhiloxStreams(seed, [replica]), PhiloxStreams(seed, [replica]), 1_000_003
+    for _ in range(t + 1):
+        z, drawn = normals.standard_normal((1, 9))[0], indices.integers(n, (1, 9))[0]
+    key = [seed & 0xFFFFFFFF, seed >> 32]
+    w = [int(word) for word in philox4x32([t, replica, j, 2], key)]
+    u, v = ((w[0] << 32 | w[1]) // 2**11 + 1) / 2**53, ((w[2] << 32 | w[3]) // 2**11) / 2**53
+    radius = math.sqrt(-2 * math.log(u))
+    pair = [radius * math.cos(2 * math.pi * v), radius * math.sin(2 * math.pi * v)]
+    np.testing.assert_allclose(z[2 * j : 2 * j + 2], pair[: 9 - 2 * j], rtol=ONE_STEP, atol=1e-15)
+    w = [int(word) for word in philox4x32([t, replica, j, 3], key)]
+    expected = [((w[0] << 32 | w[1]) * n) >> 64, ((w[2] << 32 | w[3]) * n) >> 64]
+    np.testing.assert_array_equal(drawn[2 * j : 2 * j + 2], expected[: 9 - 2 * j])
 
 
 def test_normals_are_normal_and_independent_of_the_coins():

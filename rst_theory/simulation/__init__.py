@@ -11,8 +11,18 @@ NumPy around `method.step`, for every problem; `device`, torch, for GPUs.
 from __future__ import annotations
 
 from rst_theory.simulation.estimates import Estimate, Moments
+from rst_theory.simulation.grid import Cell, Grid, simulate_grid
 from rst_theory.simulation.run import simulate
 from rst_theory.simulation.setting import DivergenceError
 from rst_theory.simulation.trajectories import Trajectories
 
-__all__ = ["DivergenceError", "Estimate", "Moments", "Trajectories", "simulate"]
+__all__ = [
+    "Cell",
+    "DivergenceError",
+    "Estimate",
+    "Grid",
+    "Moments",
+    "Trajectories",
+    "simulate",
+    "simulate_grid",
+]

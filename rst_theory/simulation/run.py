@@ -109,7 +109,8 @@ def simulate(
     def again(replica: int) -> FloatArray:
         replica = natural("replica", replica, below=2**32)
         alone = dataclasses.replace(setting, first=replica, replicas=1, keep=True, quantiles=False)
-        return np.asarray(_merged(engine(alone, lambda share: None)).points)[0]
+        (points,) = np.asarray(_merged(engine(alone, lambda share: None)).points)
+        return np.asarray(points)
 
     return Trajectories(
         moments=merged.moments,

@@ -72,7 +72,7 @@ class Streams:
         s[0] ^= s[3]
         s[2] ^= shifted
         s[3] = _rotate(s[3], 45)
-        return word
+        return np.asarray(word)
 
     def standard_normal(self, size: tuple[int, int]) -> FloatArray:
         """Standard normals, float64 (R, d): row r from stream r, two words for every two of them.
@@ -100,7 +100,7 @@ class Streams:
 
     def _rows(self, size: tuple[int, int]) -> tuple[int, int]:
         R, columns = size
-        if R != self._state.shape[1]:
+        if self._state.shape[1] != R:
             raise ValueError(f"size must have {self._state.shape[1]} rows, one for each stream; got {size}")
         return R, columns
 

@@ -167,7 +167,7 @@ def _advance(
 
 def _coin(t: torch.Tensor, replica: torch.Tensor, plan: _Plan) -> torch.Tensor:
     """The trials of step t, bool (n,): those of `trials`, to the bit."""
-    at = torch.zeros_like(t) if plan.systematic else t
+    at = t
     high, low, _, _ = philox(at & _WORD, at >> 32, replica, 0, plan.keys)
     number = fraction(high, low)
     if plan.systematic:

@@ -1,7 +1,7 @@
-"""Scalar arithmetic that LLVM turns into vector instructions: bits, xoshiro256++, Philox, two normals.
+"""Scalar arithmetic that LLVM turns into vector instructions: xoshiro256++, Philox, two normals.
 
-Every function is branch-free, so that a loop over lanes becomes one over vector registers; fused multiply-adds
-are written out, never left to the compiler, so that results are the same bits for any number of lanes.
+Every function is branch-free, so that a loop over lanes becomes one over vector registers. Fused
+multiply-adds are written out, never left to the compiler, so that the number of lanes changes no bit.
 
 The polynomials are Chebyshev fits, made to 40 digits, of error below 4e-15 relative to the function:
     -4 (artanh(s)/s) for s^2 <= ((sqrt 2 - 1)/(sqrt 2 + 1))^2,
@@ -10,7 +10,7 @@ The polynomials are Chebyshev fits, made to 40 digits, of error below 4e-15 rela
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from llvmlite import ir
@@ -21,6 +21,9 @@ __all__ = ["advance", "coin_word", "fma", "inlined", "leading_bits", "philox", "
 
 inlined = njit(inline="always", error_model="numpy")
 """Inlined by Numba itself, before LLVM looks for loops to vectorise: worth a factor of two."""
+
+Word: TypeAlias = Any  # np.uint64, in the compiler's eyes
+Number: TypeAlias = Any  # np.float64
 
 _I64 = ir.IntType(64)
 
@@ -63,13 +66,13 @@ def _as_bits(_: Any, number: Any) -> Any:
 
 
 @inlined
-def leading_bits(number: float, shift: int) -> int:
+def leading_bits(number: Number, shift: Word) -> Word:
     """The bits of a float from `shift` on."""
     return _as_bits(number) >> np.uint64(shift)
 
 
 @inlined
-def advance(s0: int, s1: int, s2: int, s3: int) -> tuple[int, int, int, int, int]:
+def advance(s0: Word, s1: Word, s2: Word, s3: Word) -> tuple[Word, Word, Word, Word, Word]:
     """One step of xoshiro256++: the word, and the next state."""
     word = _rotate(s0 + s3, np.uint64(23)) + s0
     shifted = s1 << np.uint64(17)
@@ -90,7 +93,7 @@ _MINUS_2_LN_2 = -2 * float(np.log(2.0))
 
 
 @inlined
-def _minus_2_log(u: float) -> float:
+def _minus_2_log(u: Number) -> Number:
     """-2 ln u for u in (0, 1]: u = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt 2), s = f/(2 + f)."""
     offset = _as_bits(u) - _HALF_ROOT
     k = float(np.int64(offset) >> np.int64(52))
@@ -106,7 +109,7 @@ def _minus_2_log(u: float) -> float:
 
 
 @inlined
-def two_normals(a: int, b: int) -> tuple[float, float]:
+def two_normals(a: Word, b: Word) -> tuple[Number, Number]:
     """Two standard normals from two words, as `simulation.streams` defines them."""
     u = 2.0 - _as_float((a >> np.uint64(12)) | _ONE)
     v = _as_float((b >> np.uint64(12)) | _ONE) - 1.0
@@ -138,7 +141,7 @@ _THIRTY_TWO = np.uint64(32)
 
 
 @inlined
-def philox(seed: int, c0: int, c1: int, c2: int, c3: int) -> tuple[int, int]:
+def philox(seed: Word, c0: Word, c1: Word, c2: Word, c3: Word) -> tuple[Word, Word]:
     """Philox4x32-10 with key = the seed, as in `trials`: its four words as two of 64 bits."""
     k0, k1 = seed & _LOW, seed >> _THIRTY_TWO
     for _ in range(10):
@@ -152,7 +155,7 @@ def philox(seed: int, c0: int, c1: int, c2: int, c3: int) -> tuple[int, int]:
 
 
 @inlined
-def coin_word(seed: int, t: int, replica: int) -> int:
+def coin_word(seed: Word, t: Word, replica: Word) -> Word:
     """The 53 bits behind the coin of step t: the counter is (t, replica, 0)."""
     word, _ = philox(seed, t & _LOW, t >> _THIRTY_TWO, replica, np.uint64(0))
     return word >> np.uint64(11)

@@ -7,8 +7,6 @@ gradients of a step: d = g + w (h - e).
 
 from __future__ import annotations
 
-import numpy as np
-
 from rst_theory.simulation.fused.arithmetic import fma, inlined
 from rst_theory.simulation.fused.lanes import TILE, fill_indices, fill_normals, radii
 from rst_theory.simulation.fused.plug import gradient, sampled_gradient, values
@@ -17,7 +15,7 @@ __all__ = ["measure", "step"]
 
 
 @inlined
-def measure(plug, data, x, room, f, squared):  # type: ignore[no-untyped-def]
+def measure(plug, data, x, room, f, squared):
     """The value and the squared length of the gradient in every lane."""
     e = room[1]
     values(plug, x, f, data)
@@ -30,7 +28,7 @@ def measure(plug, data, x, room, f, squared):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _gradient(plug, data, rows, indices, x, g):  # type: ignore[no-untyped-def]
+def _gradient(plug, data, rows, indices, x, g):
     if rows > 0:
         sampled_gradient(plug, x, g, indices, data)
     else:
@@ -55,7 +53,7 @@ def step(
     normals,
     indices,
     state,
-):  # type: ignore[no-untyped-def]
+):
     """One step of every lane."""
     g, e, y, h = room[0], room[1], room[2], room[3]
     length2, scale, radius = lanes[0], lanes[1], lanes[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rst_theory.notation import FloatArray
-from rst_theory.simulation.estimates import SLOTS, Moments
 from rst_theory.problems.form import Coupled, Separable
+from rst_theory.simulation.estimates import SLOTS, Moments
 from rst_theory.simulation.fused.kernel import run
 from rst_theory.simulation.fused.lanes import LANES, TILE
 from rst_theory.simulation.fused.plug import Plug
@@ -130,8 +130,7 @@ class _Run:
         failure, done = np.full(2, -1), np.zeros(1, dtype=np.int64)
         if not watch:
             self.done.append(done)
-        sampled = isinstance(self.form, Coupled) and self.form.rows > 0
-        rows, batch = (self.form.rows, self.form.batch) if sampled else (0, 0)
+        rows, batch = (self.form.rows, self.form.batch) if isinstance(self.form, Coupled) else (0, 0)
         run(
             plug=self.plug,
             data=self.data,
@@ -188,7 +187,7 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _aligned(shape: tuple[int, ...]) -> FloatArray:
-    """Zeros that begin at a cache line, as no vector of NumPy's own must: across two it is read twice as slowly."""
+    """Zeros that begin at a cache line: a vector across two of them is read twice as slowly."""
     size = math.prod(shape)
     room = np.zeros(size + 8)
     return room[-(room.ctypes.data // 8) % 8 :][:size].reshape(shape)

@@ -28,7 +28,7 @@ def step(*arguments: object) -> None:
 
 
 @overload(measure, inline="always")
-def _measure(plug, data, x, room, f, squared):  # type: ignore[no-untyped-def]
+def _measure(plug, data, x, room, f, squared):
     return _KINDS[kind_of(plug)].measure.py_func
 
 
@@ -50,12 +50,12 @@ def _step(
     normals,
     indices,
     state,
-):  # type: ignore[no-untyped-def]
+):
     return _KINDS[kind_of(plug)].step.py_func
 
 
 @kernel
-def run(  # type: ignore[no-untyped-def]
+def run(
     plug,
     data,
     rows,

@@ -69,7 +69,7 @@ _SMALL, _LARGE = 1e-280, 1e280
 
 
 @inlined
-def begin(state, offsets, seed, origin):  # type: ignore[no-untyped-def]
+def begin(state, offsets, seed, origin):
     """The streams of the replicas origin, …, as `streams.states` has them, and the offsets of their combs."""
     zero, one = np.uint64(0), np.uint64(1)
     for j in range(state.shape[1]):
@@ -80,7 +80,7 @@ def begin(state, offsets, seed, origin):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def draw(coins, offsets, systematic, threshold, increments, before, seed, t, origin):  # type: ignore[no-untyped-def]
+def draw(coins, offsets, systematic, threshold, increments, before, seed, t, origin):
     """The trials of step t, 1.0 or 0.0 in each lane; returns whether any is 1.
 
     `threshold` is p_t 2^53. Systematic trials are those of `trials`: multiples of 2^-53 as integers.
@@ -102,7 +102,7 @@ def draw(coins, offsets, systematic, threshold, increments, before, seed, t, ori
 
 
 @inlined
-def fill_normals(state, normals, rows):  # type: ignore[no-untyped-def]
+def fill_normals(state, normals, rows):
     """Standard normals for `rows` coordinates of every lane; a last odd one leaves its partner unused."""
     W = state.shape[1]
     for i in range(0, rows, 2):
@@ -114,7 +114,7 @@ def fill_normals(state, normals, rows):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def fill_indices(state, indices, rows):  # type: ignore[no-untyped-def]
+def fill_indices(state, indices, rows):
     """Minibatches: indices in [0, rows) for every lane."""
     W = state.shape[1]
     for i in range(indices.shape[0]):
@@ -125,17 +125,17 @@ def fill_indices(state, indices, rows):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def outside(squares):  # type: ignore[no-untyped-def]
+def outside(squares):
     """How many squared lengths left the middle of the floating range."""
-    count = 0
+    count = np.int64(0)
     for j in range(squares.size):
         count += np.int64(squares[j] <= _SMALL) + np.int64(squares[j] >= _LARGE)
     return count
 
 
 @inlined
-def radii(g, squares, coins, rho, scale, radius):  # type: ignore[no-untyped-def]
-    """Sets scale and radius so that (g scale) radius = rho g/||g|| where the coin is 1 and g other than 0, else 0.
+def radii(g, squares, coins, rho, scale, radius):
+    """Sets scale and radius so that (g scale) radius is rho g/||g|| where the coin is 1, and 0 elsewhere.
 
     `squares` holds ||g||^2; where that left the middle of the floating range it is summed again of g
     times a power of two, and g is read. Returns whether any scale is other than 1.
@@ -157,10 +157,11 @@ def radii(g, squares, coins, rho, scale, radius):  # type: ignore[no-untyped-def
 
 
 @inlined
-def record(sample, k, m, slot, low, high, inverse, means, squares, sketch, broken):  # type: ignore[no-untyped-def]
-    """Add one sample of quantity m at time k to the moments of its slots (Welford 1962), and to the sketch.
+def record(sample, k, m, slot, low, high, inverse, means, squares, sketch, broken):
+    """Add a sample of quantity m at time k to the moments of its slots (Welford 1962), and to the sketch.
 
-    Lane j belongs to slot `slot` + j; only the lanes low, …, high - 1 count. `inverse` holds 1/(replicas of the slot, this one included).
+    Lane j belongs to slot `slot` + j; only the lanes low, …, high - 1 count. `inverse` holds 1/(replicas of
+    the slot, this one included).
     """
     for j in range(sample.size):
         counts = low <= j < high
@@ -174,14 +175,14 @@ def record(sample, k, m, slot, low, high, inverse, means, squares, sketch, broke
         for j in range(low, high):
             bin_ = np.int64(leading_bits(sample[j], _SHIFT)) - _ORIGIN + 1
             if sample[j] < _LOWEST:
-                bin_ = 0
+                bin_ = np.int64(0)
             elif sample[j] >= _HIGHEST:
-                bin_ = BINS - 1
+                bin_ = np.int64(BINS - 1)
             sketch[m, k, bin_] += np.uint32(1)
 
 
 @kernel
-def normals_only(state, normals, repeats):  # type: ignore[no-untyped-def]
+def normals_only(state, normals, repeats):
     """Draw normals and do nothing with them: the floor under the time of a noisy run."""
     for _ in range(repeats):
         fill_normals(state, normals, normals.shape[0])

@@ -37,11 +37,11 @@ class Plug:
     """
 
     def __init__(self, form: Form) -> None:
-        self.digest = _digest(type(form), *_functions(form))
+        self.digest = _digest(type(form).__name__, *_functions(form))
         _FORMS.setdefault(self.digest, dataclasses.replace(form, data=()))
 
 
-_FORMS: dict[str, Form] = {}
+_FORMS: dict[str, Any] = {}
 """The functions behind each digest, for the compiler."""
 
 
@@ -75,17 +75,17 @@ def _unbox(kind: PlugType, _: Any, context: Any) -> NativeValue:
 
 
 def value(plug: Plug, x: float, i: int, data: Any) -> float:
-    """phi(x) of coordinate i of a separable form."""
+    """The value phi(x) of coordinate i of a separable form."""
     raise NotImplementedError
 
 
 def derivative(plug: Plug, x: float, i: int, data: Any) -> float:
-    """phi'(x) of coordinate i of a separable form."""
+    """The slope phi'(x) of coordinate i of a separable form."""
     raise NotImplementedError
 
 
 def curvature(plug: Plug, i: int, data: Any) -> float:
-    """phi'' of coordinate i of a separable quadratic."""
+    """The constant phi'' of coordinate i of a separable quadratic."""
     raise NotImplementedError
 
 
@@ -109,31 +109,31 @@ def _compiled(function: Callable[..., Any]) -> Any:
 
 
 @overload(value)
-def _value(plug, x, i, data):  # type: ignore[no-untyped-def]
+def _value(plug, x, i, data):
     function = _compiled(_FORMS[plug.digest].value)
     return lambda plug, x, i, data: function(x, i, data)
 
 
 @overload(derivative)
-def _derivative(plug, x, i, data):  # type: ignore[no-untyped-def]
-    function = _compiled(_FORMS[plug.digest].derivative)  # type: ignore[union-attr]
+def _derivative(plug, x, i, data):
+    function = _compiled(_FORMS[plug.digest].derivative)
     return lambda plug, x, i, data: function(x, i, data)
 
 
 @overload(curvature)
-def _curvature(plug, i, data):  # type: ignore[no-untyped-def]
-    function = _compiled(_FORMS[plug.digest].curvature)  # type: ignore[arg-type, union-attr]
+def _curvature(plug, i, data):
+    function = _compiled(_FORMS[plug.digest].curvature)
     return lambda plug, i, data: function(i, data)
 
 
 @overload(values)
-def _values(plug, x, out, data):  # type: ignore[no-untyped-def]
+def _values(plug, x, out, data):
     form = _FORMS[plug.digest]
     function = _compiled(form.value)
     if isinstance(form, Coupled):
         return lambda plug, x, out, data: function(x, out, data)
 
-    def one_by_one(plug, x, out, data):  # type: ignore[no-untyped-def]
+    def one_by_one(plug, x, out, data):
         for j in range(x.shape[1]):
             out[j] = function(np.ascontiguousarray(x[:, j]))
 
@@ -141,13 +141,13 @@ def _values(plug, x, out, data):  # type: ignore[no-untyped-def]
 
 
 @overload(gradient)
-def _gradient(plug, x, g, data):  # type: ignore[no-untyped-def]
+def _gradient(plug, x, g, data):
     form = _FORMS[plug.digest]
-    function = _compiled(form.gradient)  # type: ignore[union-attr]
+    function = _compiled(form.gradient)
     if isinstance(form, Coupled):
         return lambda plug, x, g, data: function(x, g, data)
 
-    def one_by_one(plug, x, g, data):  # type: ignore[no-untyped-def]
+    def one_by_one(plug, x, g, data):
         for j in range(x.shape[1]):
             g[:, j] = function(np.ascontiguousarray(x[:, j]))
 
@@ -155,7 +155,7 @@ def _gradient(plug, x, g, data):  # type: ignore[no-untyped-def]
 
 
 @overload(sampled_gradient)
-def _sampled_gradient(plug, x, g, indices, data):  # type: ignore[no-untyped-def]
+def _sampled_gradient(plug, x, g, indices, data):
     form = _FORMS[plug.digest]
     if not isinstance(form, Coupled) or form.sampled_gradient is None:
         return lambda plug, x, g, indices, data: None
@@ -178,9 +178,9 @@ def _functions(form: Form) -> Iterator[Callable[..., Any]]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _digest(kind: type, *functions: Callable[..., Any]) -> str:
+def _digest(kind: str, *functions: Callable[..., Any]) -> str:
     total = hashlib.sha256(_engine().encode())
-    total.update(kind.__name__.encode())
+    total.update(kind.encode())
     for function in functions:
         for piece in _pieces(function, set()):
             total.update(piece)

@@ -35,7 +35,7 @@ def step(
     normals,
     indices,
     state,
-):  # type: ignore[no-untyped-def]
+):
     """One step of every lane."""
     g, length2, scale, radius = room[0], lanes[0], lanes[1], lanes[2]
     if perturbed and normalized:
@@ -65,7 +65,7 @@ def step(
 
 
 @inlined
-def _squared_length(plug, data, x, length2):  # type: ignore[no-untyped-def]
+def _squared_length(plug, data, x, length2):
     """The squared length of the exact gradient of every lane."""
     for j in range(x.shape[1]):
         length2[j] = 0.0
@@ -76,7 +76,7 @@ def _squared_length(plug, data, x, length2):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _descend(plug, data, x, eta, radius, sigma, normals, state):  # type: ignore[no-untyped-def]
+def _descend(plug, data, x, eta, radius, sigma, normals, state):
     """A step of every lane in one pass; `radius` holds -eta w r."""
     noisy = sigma > 0.0
     for i0 in range(0, x.shape[0], TILE):
@@ -92,7 +92,7 @@ def _descend(plug, data, x, eta, radius, sigma, normals, state):  # type: ignore
 
 
 @inlined
-def _descend_scaled(plug, data, x, eta, gamma, g, scale, radius):  # type: ignore[no-untyped-def]
+def _descend_scaled(plug, data, x, eta, gamma, g, scale, radius):
     """A step of every lane, where a gradient is so small or large that r itself may leave the range."""
     for i in range(x.shape[0]):
         c = curvature(plug, i, data)

@@ -20,7 +20,7 @@ __all__ = ["measure", "step", "stochastic_gradient"]
 
 
 @inlined
-def measure(plug, data, x, room, f, squared):  # type: ignore[no-untyped-def]
+def measure(plug, data, x, room, f, squared):
     """The value and the squared length of the gradient in every lane."""
     for j in range(x.shape[1]):
         f[j], squared[j] = 0.0, 0.0
@@ -49,7 +49,7 @@ def step(
     normals,
     indices,
     state,
-):  # type: ignore[no-untyped-def]
+):
     """One step of every lane."""
     g, length2, scale, radius = room[0], lanes[0], lanes[1], lanes[2]
     if not perturbed:
@@ -65,7 +65,7 @@ def step(
 
 
 @inlined
-def _descend(plug, data, x, eta, sigma, normals, state):  # type: ignore[no-untyped-def]
+def _descend(plug, data, x, eta, sigma, normals, state):
     """A plain step of every lane."""
     noisy = sigma > 0.0
     for i0 in range(0, x.shape[0], TILE):
@@ -80,7 +80,7 @@ def _descend(plug, data, x, eta, sigma, normals, state):  # type: ignore[no-unty
 
 
 @inlined
-def _descend_unnormalized(plug, data, x, eta, gamma, radius, sigma, normals, state):  # type: ignore[no-untyped-def]
+def _descend_unnormalized(plug, data, x, eta, gamma, radius, sigma, normals, state):
     """A step of every lane, perturbed by radius g; where the radius is 0 it is a plain one."""
     noisy = sigma > 0.0
     for i0 in range(0, x.shape[0], TILE):
@@ -97,7 +97,7 @@ def _descend_unnormalized(plug, data, x, eta, gamma, radius, sigma, normals, sta
 
 
 @inlined
-def stochastic_gradient(plug, data, x, sigma, normals, state, g, length2):  # type: ignore[no-untyped-def]
+def stochastic_gradient(plug, data, x, sigma, normals, state, g, length2):
     """The stochastic gradient of every lane, and its squared length."""
     noisy = sigma > 0.0
     for j in range(x.shape[1]):
@@ -115,7 +115,7 @@ def stochastic_gradient(plug, data, x, sigma, normals, state, g, length2):  # ty
 
 
 @inlined
-def _descend_normalized(plug, data, x, eta, gamma, g, scaled, scale, radius):  # type: ignore[no-untyped-def]
+def _descend_normalized(plug, data, x, eta, gamma, g, scaled, scale, radius):
     """A step of every lane, perturbed by (g scale) radius; where the radius is 0 it is a plain one."""
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
