@@ -25,8 +25,10 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_house.py
 
+# BENCH="simulation scaling" runs those alone; QUICK=1 small sizes.
 bench: $(STAMP)
-	$(BIN)/python -m experiments.benchmarks
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python -m experiments.benchmarks $(BENCH)
 
 gpu: $(STAMP)
 	$(BIN)/python -m experiments.gpu

@@ -5,6 +5,7 @@ Without a GPU it says what it would measure, and exits with 0.
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from typing import Literal
@@ -30,6 +31,9 @@ REPLICAS: dict[Precision, int] = {"float32": 5_000_000, "float64": 1_000_000}
 LIMIT = 60.0
 """Seconds that the first of them may take on an H200."""
 
+REPETITIONS = 3
+"""Runs behind a time, their median; one more before them compiles."""
+
 TIMES = tuple(range(0, STEPS, STEPS // 10))
 
 TOLERANCE = 1e-10
@@ -42,8 +46,8 @@ INSTRUCTIONS = {"float32": 70, "float64": 150}
 Triton 3.9 makes for compute capability 9.0, times the threads of a replica (1 and 2), over d."""
 
 OPERATIONS = {"float32": 48, "float64": 80}
-"""Floating-point operations in the same loop, a multiply-add being two. Beside them stand the integer operations of
-the counter-based noise, which these units do not do."""
+"""Floating-point operations in the same loop, a multiply-add being two; the integer operations of the
+counter-based noise stand beside them."""
 
 DATASHEET = {"H200": {"float32": 67e12, "float64": 34e12, "bytes": 4.8e12}}
 """Operations (outside the matrix units) and bytes a second, by the vendor's datasheet of the SXM part."""
@@ -70,20 +74,17 @@ def setting(replicas: int, noise: float = 0.1, steps: int = STEPS) -> Setting:
     )
 
 
-def timed(one: Setting, dtype: Precision, engine: Literal["torch", "triton"] | None) -> float:
-    """Seconds of a run whose kernels are compiled; its moments are back on the host when it ends."""
-    begin = time.perf_counter()
-    for _ in parts(one, lambda share: None, device="cuda", dtype=dtype, engine=engine):
-        pass
-    return time.perf_counter() - begin
-
-
-def speed(dtype: Precision, engine: Literal["torch", "triton"] | None, replicas: int) -> dict[str, object]:
+def speed(dtype: Precision, engine: Literal["torch", "triton"], replicas: int) -> dict[str, object]:
     """The time of a run, and its rates beside the card's."""
     one = setting(replicas)
     work = replicas * STEPS * DIMENSION
-    timed(setting(replicas, steps=2), dtype, engine)  # compiles
-    seconds = timed(one, dtype, engine)
+    runs = []
+    for _ in range(REPETITIONS + 1):
+        begin = time.perf_counter()
+        for _part in parts(one, lambda share: None, device="cuda", dtype=dtype, engine=engine):
+            pass  # its moments are back on the host, so the device is done
+        runs.append(time.perf_counter() - begin)
+    seconds = statistics.median(runs[1:])
     written = replicas * (len(one.measured) * (len(TIMES) + 1) * (4 if dtype == "float32" else 8) + 8)
     row: dict[str, object] = {
         "engine": engine,
@@ -91,6 +92,7 @@ def speed(dtype: Precision, engine: Literal["torch", "triton"] | None, replicas:
         "replicas": replicas,
         "steps": STEPS,
         "dimension": DIMENSION,
+        "first_seconds": runs[0],
         "seconds": seconds,
         "ns_per_replica_step_coordinate": seconds / work * 1e9,
         "bytes_per_second": written / seconds,
@@ -154,9 +156,9 @@ def main() -> int:
         print(
             "No GPU here, no simulation was run. With one this simulates "
             f"{REPLICAS['float32']:,} replicas x {STEPS:,} steps x {DIMENSION} coordinates = 10^12 in "
-            f"float32 and a fifth of that in float64 (an H200 should take less than {LIMIT:g} s), prints seconds, ns "
-            "per replica-step-coordinate and the rates beside the card's limits, compares the moments with "
-            "the CPU's, and writes experiments/results/gpu_simulation.json."
+            f"float32 and a fifth of that in float64 (an H200 should take less than {LIMIT:g} s), prints "
+            "seconds, ns per replica-step-coordinate and the rates beside the card's limits, compares the "
+            "moments with the CPU's, and writes experiments/results/gpu_simulation.json."
         )
         return 0
     equal = [equality("triton"), equality("torch")]

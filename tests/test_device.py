@@ -6,6 +6,8 @@ import dataclasses
 import importlib.util
 import math
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -370,3 +372,44 @@ def test_the_kernel_perturbs_by_rho_however_large_the_gradient(size):
     one = setting(Quadratic([1.0], start=[size]), 1.0, steps=1, eta=1.0, rho=rho, at=[], replicas=2)
     moments = run(one, engine="triton").moments["squared_distance"]
     np.testing.assert_allclose(moments.means[:2], rho**2, rtol=ONE_STEP)
+
+
+_FOR_HOPPER = """
+import struct, torch, triton
+from triton.backends.compiler import GPUTarget
+from rst_theory.simulation.device import launch, triton_kernel as kernels
+
+for kind, dtype in (("fp32", torch.float32), ("fp64", torch.float64)):
+    pairs, lanes, warps = launch.shape(20, dtype)
+    f = "*" + kind
+    signature = dict.fromkeys(kernels.trajectories.arg_names, f) | {
+        "extra_pairs": "*i64", "stops": "*i32", "threshold": "*i64", "comb": "*i64", "seed": "*i64",
+        "first": "*i64", "n": "i32", "K": "i32",
+    }
+    constants = {
+        "VALUE": kernels.quadratic, "DERIVATIVE": kernels.quadratic_derivative, "D": 20, "PAIRS": pairs,
+        "LANES": lanes, "NORMALIZED": True, "SYSTEMATIC": False, "NOISY": True, "CENTERED": True,
+    }
+    source = triton.compiler.ASTSource(
+        kernels.trajectories, signature | dict.fromkeys(constants, "constexpr"), constants
+    )
+    options = {"num_warps": warps, "enable_fp_fusion": True}
+    ptx = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
+    assert ".target sm_90" in ptx
+    assert "mul.hi.u32" in ptx or "mul.wide.u32" in ptx
+
+def stands_in(number):
+    return any("0d" + struct.pack(">d", signed).hex().upper() in ptx for signed in (number, -number))
+
+assert stands_in(6.283185307179586) and stands_in(1 / 272)
+"""
+
+
+@pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
+def test_the_kernel_compiles_for_a_gpu_that_is_not_there():
+    """For compute capability 9.0; 2 pi and a Taylor coefficient, 1/(16 17), stand there in double precision."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", _FOR_HOPPER], env=environment, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr

@@ -23,6 +23,7 @@ from rst_theory.notation import Ascent
 from rst_theory.problems.form import InTorch
 from rst_theory.simulation.device.philox import (
     BITS,
+    COINS,
     INDICES,
     NORMALS,
     fraction,
@@ -167,8 +168,8 @@ def _advance(
 
 def _coin(t: torch.Tensor, replica: torch.Tensor, plan: _Plan) -> torch.Tensor:
     """The trials of step t, bool (n,): those of `trials`, to the bit."""
-    at = t
-    high, low, _, _ = philox(at & _WORD, at >> 32, replica, 0, plan.keys)
+    at = torch.zeros_like(t) if plan.systematic else t
+    high, low, _, _ = philox(at & _WORD, at >> 32, replica, COINS, plan.keys)
     number = fraction(high, low)
     if plan.systematic:
         number = _BELOW_ONE - ((number + torch.take(plan.clock.comb, t)) & _BELOW_ONE)

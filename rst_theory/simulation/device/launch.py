@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import numpy as np
@@ -52,7 +53,7 @@ def run(setting: Setting, first: int, n: int, *, device: torch.device, dtype: to
     # A number of the host would be rounded to 32 bits on its way: noise and f_star travel in a tensor.
     numbers = tensor([problem.noise, problem.constants.f_star])
     seed = np.array([setting.seed], dtype=np.uint64).view(np.int64)
-    kernels.trajectories[(-(-n // lanes),)](
+    arguments = (
         samples,
         extra_pairs,
         start,
@@ -65,18 +66,22 @@ def run(setting: Setting, first: int, n: int, *, device: torch.device, dtype: to
         tensor([first], torch.int64),
         n,
         K,
-        VALUE=getattr(kernels, name),
-        DERIVATIVE=getattr(kernels, f"{name}_derivative"),
-        D=problem.dimension,
-        PAIRS=pairs,
-        LANES=lanes,
-        NORMALIZED=setting.ascent == "normalized",
-        SYSTEMATIC=setting.trials == "systematic",
-        NOISY=problem.noise > 0,
-        CENTERED=minimizer is not None,
-        num_warps=warps,
-        enable_fp_fusion=True,
     )
+    with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+        kernels.trajectories[(-(-n // lanes),)](
+            *arguments,
+            VALUE=getattr(kernels, name),
+            DERIVATIVE=getattr(kernels, f"{name}_derivative"),
+            D=problem.dimension,
+            PAIRS=pairs,
+            LANES=lanes,
+            NORMALIZED=setting.ascent == "normalized",
+            SYSTEMATIC=setting.trials == "systematic",
+            NOISY=problem.noise > 0,
+            CENTERED=minimizer is not None,
+            num_warps=warps,
+            enable_fp_fusion=True,
+        )
     return Measured(samples, extra_pairs)
 
 

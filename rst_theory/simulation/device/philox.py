@@ -26,7 +26,17 @@ import numpy.typing as npt
 
 from rst_theory.notation import FloatArray
 
-__all__ = ["BITS", "INDICES", "NORMALS", "PhiloxStreams", "fraction", "indices", "philox", "round_keys"]
+__all__ = [
+    "BITS",
+    "COINS",
+    "INDICES",
+    "NORMALS",
+    "PhiloxStreams",
+    "fraction",
+    "indices",
+    "philox",
+    "round_keys",
+]
 
 COINS, NORMALS, INDICES = 0, 2, 3
 BITS = 53

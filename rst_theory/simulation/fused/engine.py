@@ -41,6 +41,10 @@ def parts(setting: Setting, tell: Tell, threads: int | None = None) -> Iterator[
     """
     run = _Run(setting)
     waiting = deque(run.chunks())
+    if len(waiting) == 1 and run.work < _LEAST:  # over before a thread could be begun
+        yield run.chunk(*waiting.popleft())
+        tell(1.0)
+        return
     running: deque[Future[Part]] = deque()
     workers = min(threads or _cores(), len(waiting))
     pool = ThreadPoolExecutor(workers, thread_name_prefix="rst_theory")
@@ -98,6 +102,7 @@ class _Run:
         self.stop = np.zeros(1, dtype=np.int64)
         self.done: list[npt.NDArray[np.int64]] = []
         self.blocks = _blocks(setting.first, setting.first + setting.replicas)
+        self.work = self.blocks * LANES * setting.steps * setting.start.size
 
     def chunks(self) -> Iterator[tuple[int, int]]:
         """Ranges of replicas, cut at multiples of LANES.
@@ -105,8 +110,8 @@ class _Run:
         They depend on the setting alone, so that no result depends on the threads.
         """
         first, end = self.setting.first, self.setting.first + self.setting.replicas
-        work = LANES * self.setting.steps * self.setting.start.size
-        step = max(-(-self.blocks // _CHUNKS), -(-_LEAST // work)) * LANES
+        least = -(-_LEAST * self.blocks // self.work)
+        step = max(-(-self.blocks // _CHUNKS), least) * LANES
         for origin in range(first - first % LANES, end, step):
             yield max(first, origin), min(end, origin + step)
 
