@@ -27,12 +27,10 @@ from rst_theory.trials import Trials, philox4x32, uniform
 
 CPU = torch.device("cpu")
 HAS_TRITON = importlib.util.find_spec("triton") is not None
-if HAS_TRITON and not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when the kernel is imported
-needs_triton = pytest.mark.skipif(
-    not HAS_TRITON or torch.cuda.is_available(),
-    reason="Triton's interpreter runs the kernel here: needs Triton, and no GPU",
-)
+needs_triton = pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
+KERNEL = {"engine": "triton", "device": "cuda" if torch.cuda.is_available() else "cpu"}
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read where the kernel is imported: it then runs without a GPU
 
 LOGISTIC = LogisticRegression(
     np.random.default_rng(0).standard_normal((30, 4)), np.where(np.arange(30) % 2, 1, -1), batch=5, l2=0.1
@@ -357,7 +355,7 @@ def test_the_kernel_is_the_torch_engine(problem, dtype, ascent, kind):
         problem, steps=6, at=[0, 4], ascent=ascent, trials=kind, gamma=rst.Linear(1.0, 2.0), seed=2**64 - 7
     )
     one = dataclasses.replace(one, first=9, replicas=35)
-    fused, expected = run(one, engine="triton", dtype=dtype), run(one)
+    fused, expected = run(one, **KERNEL, dtype=dtype), run(one)
     np.testing.assert_array_equal(fused.extra_pairs, expected.extra_pairs)
     # Float32: sums of 66 terms of size 1 at most, unit roundoff 6e-8.
     tolerance = {"rtol": TRAJECTORY} if dtype == "float64" else {"rtol": 1e-4}
@@ -370,7 +368,7 @@ def test_the_kernel_is_the_torch_engine(problem, dtype, ascent, kind):
 def test_the_kernel_perturbs_by_rho_however_large_the_gradient(size):
     rho = max(size, 1.0)
     one = setting(Quadratic([1.0], start=[size]), 1.0, steps=1, eta=1.0, rho=rho, at=[], replicas=2)
-    moments = run(one, engine="triton").moments["squared_distance"]
+    moments = run(one, **KERNEL).moments["squared_distance"]
     np.testing.assert_allclose(moments.means[:2], rho**2, rtol=ONE_STEP)
 
 
@@ -405,11 +403,20 @@ assert stands_in(6.283185307179586) and stands_in(1 / 272)
 """
 
 
-@pytest.mark.skipif(not HAS_TRITON, reason="needs Triton")
+@needs_triton
 def test_the_kernel_compiles_for_a_gpu_that_is_not_there():
-    """For compute capability 9.0; 2 pi and a Taylor coefficient, 1/(16 17), stand there in double precision."""
+    """For compute capability 9.0; 2 pi and a Taylor coefficient, 1/(16 17), are there in double."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
         [sys.executable, "-c", _FOR_HOPPER], env=environment, capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_progress_grows_to_one(monkeypatch):
+    monkeypatch.setattr("rst_theory.simulation.device._fitting", lambda *_: 7)
+    told = []
+    list(parts(setting(PROBLEMS[0], steps=130, replicas=20), told.append, device="cpu"))
+    assert told == sorted(told)
+    assert 0 < told[0] < 0.2
+    assert told[-1] == 1.0

@@ -44,12 +44,12 @@ def words_by_hand(seed, replica, n):
 
 def pair_by_hand(a, b):
     """Two normals from two words."""
-    u, v = 1 - (a >> 12) / 2**52, (b >> 12) / 2**52
+    u, v = 1 - (a % 2**52) / 2**52, 2 * (b % 2**52) / 2**52 - 1
     first, second = math.cos(math.pi / 4 * v), math.sin(math.pi / 4 * v)
-    if b & 4:
+    if b & 2**52:
         first, second = second, first
-    radius = math.sqrt(-2 * math.log(u))
-    return radius * (-first if b & 1 else first), radius * (-second if b & 2 else second)
+    radius = math.sqrt(-2 * math.log(u)) * (-1 if b & 2**63 else 1)
+    return radius * first, radius * second
 
 
 def test_the_generator_gives_the_published_numbers():

@@ -98,15 +98,18 @@ def half_square(F: FloatArray, y: FloatArray) -> FloatArray:
 def coupled_value(x: Any, out: Any, data: Any) -> None:
     """f* + 1/2 ||F (x - c)||^2, with data = (A, F, c, [f*])."""
     F, c, least = data[1], data[2], data[3]
-    rank, d = F.shape
-    for lane in range(x.shape[1]):
-        square = 0.0
-        for k in range(rank):
-            y = 0.0
-            for j in range(d):
-                y += F[k, j] * (x[j, lane] - c[j])
-            square += y * y
-        out[lane] = least[0] + 0.5 * square
+    lanes = x.shape[1]
+    y = np.empty(lanes)
+    for lane in range(lanes):
+        out[lane] = least[0]
+    for k in range(F.shape[0]):
+        for lane in range(lanes):
+            y[lane] = 0.0
+        for j in range(F.shape[1]):
+            for lane in range(lanes):
+                y[lane] += F[k, j] * (x[j, lane] - c[j])
+        for lane in range(lanes):
+            out[lane] += 0.5 * (y[lane] * y[lane])
 
 
 def coupled_gradient(x: Any, g: Any, data: Any) -> None:

@@ -7,7 +7,9 @@ f* = d min phi; and if phi'^2 >= 2 mu (phi - min phi), adding this up over the c
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ import numpy.typing as npt
 
 from rst_theory.notation import Assumption, DomainError, FloatArray, Interval, Quantity, natural
 from rst_theory.problems.base import Problem, real_array, require
+from rst_theory.problems.elementary import compilable, sine
 from rst_theory.problems.form import InTorch, Separable
 
 if TYPE_CHECKING:
@@ -288,7 +291,7 @@ class RippledQuadratic(Problem):
         return x + self.amplitude * np.sin(2 * x)
 
     def form(self) -> Separable:
-        return Separable(_rippled_value, _rippled_derivative, (np.array([self.amplitude]),))
+        return Separable(*_rippled_form(), (np.array([self.amplitude]),))
 
     def in_torch(self, device: torch.device | str, dtype: torch.dtype) -> InTorch:
         import torch
@@ -299,13 +302,19 @@ class RippledQuadratic(Problem):
         )
 
 
-def _rippled_value(x: Any, i: Any, data: Any) -> Any:
-    sine = math.sin(x)
-    return x * x / 2 + data[0][0] * (sine * sine)
+@functools.cache
+def _rippled_form() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """phi and phi', with data = ([a],)."""
+    sin = compilable(sine)
 
+    def value(x: Any, i: Any, data: Any) -> Any:
+        s = sin(x)
+        return x * x / 2 + data[0][0] * (s * s)
 
-def _rippled_derivative(x: Any, i: Any, data: Any) -> Any:
-    return x + data[0][0] * math.sin(2 * x)
+    def derivative(x: Any, i: Any, data: Any) -> Any:
+        return x + data[0][0] * sin(2 * x)
+
+    return value, derivative
 
 
 def _piecewise_value(x: Any, i: Any, data: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from rst_theory.notation import Assumption, DomainError, FloatArray, natural
 from rst_theory.problems.base import Problem
+from rst_theory.problems.elementary import compilable
 from rst_theory.problems.form import Plain, Separable
 
 
@@ -112,17 +113,10 @@ def _each(
 
 
 def _of_a_coordinate(function: Callable[[Any], Any]) -> Callable[[Any, Any, Any], Any]:
-    """The function as one of (x, i, data); compiled where Numba is, since what is compiled calls no other."""
-    try:
-        from numba import njit
-        from numba.extending import is_jitted
-    except ImportError:
-        pass
-    else:
-        if not is_jitted(function):
-            function = njit(function, inline="always", error_model="numpy")
+    """The function as one of (x, i, data)."""
+    compiled = compilable(function)
 
     def form(x: Any, i: Any, data: Any) -> Any:
-        return function(x)
+        return compiled(x)
 
     return form

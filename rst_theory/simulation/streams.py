@@ -10,9 +10,9 @@ Here are the streams in NumPy; the compiled engine runs the same arithmetic in v
 
 From two words a and b of 64 bits Box & Muller (1958) make two standard normals:
 
-    u = 2 - [1.a]                in (0, 1], [1.a] the float in [1, 2) whose 52 fraction bits lead a
-    v = [1.b] - 1                in [0, 1), an angle in eighths of a turn
-    sqrt(-2 ln u) (cos, sin)(pi v/4), exchanged where bit 2 of b is set, and with the signs of bits 0 and 1.
+    u = 2 - [1.a]          in (0, 1], [1.a] the float in [1, 2) whose 52 fraction bits are the last of a
+    v = 2 [1.b] - 3        in [-1, 1), an angle in eighths of a turn
+    sqrt(-2 ln u) (cos, sin)(pi v/4), exchanged where bit 52 of b is set, negated where bit 63 is.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ __all__ = ["Streams", "states"]
 Words = npt.NDArray[np.uint64]
 
 _NOISE = 1  # the last word of the counter; the coins have 0
-_FRACTION = np.uint64(12)
+_FRACTION = np.uint64(2**52 - 1)
 _ONE = np.uint64(0x3FF0000000000000)
+_EXCHANGED = np.uint64(1 << 52)
 _SIGN = np.uint64(1 << 63)
 
 
@@ -110,15 +111,14 @@ def _rotate(words: Words, bits: int) -> Words:
 
 
 def _box_muller(a: Words, b: Words) -> tuple[FloatArray, FloatArray]:
-    u = 2.0 - ((a >> _FRACTION) | _ONE).view(np.float64)
-    v = ((b >> _FRACTION) | _ONE).view(np.float64) - 1.0
-    radius, angle = np.sqrt(-2.0 * np.log(u)), np.pi / 4 * v
-    cosine, sine = np.cos(angle), np.sin(angle)
-    exchanged = (b & np.uint64(4)) != 0
-    first, second = np.where(exchanged, sine, cosine), np.where(exchanged, cosine, sine)
-    return radius * _signed(first, b << np.uint64(63)), radius * _signed(second, b << np.uint64(62))
+    u = 2.0 - _fraction(a)
+    v = 2.0 * _fraction(b) - 3.0
+    radius = np.where(b & _SIGN, -1.0, 1.0) * np.sqrt(-2.0 * np.log(u))
+    cosine, sine = radius * np.cos(np.pi / 4 * v), radius * np.sin(np.pi / 4 * v)
+    exchanged = (b & _EXCHANGED) != 0
+    return np.where(exchanged, sine, cosine), np.where(exchanged, cosine, sine)
 
 
-def _signed(values: FloatArray, bits: Words) -> FloatArray:
-    """The values, negated where the highest of the bits is set."""
-    return (values.view(np.uint64) ^ (bits & _SIGN)).view(np.float64)
+def _fraction(words: Words) -> FloatArray:
+    """The floats in [1, 2) whose fraction bits are the last of the words."""
+    return ((words & _FRACTION) | _ONE).view(np.float64)
