@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy.typing as npt
 
 from rst_theory.notation import Assumption, DomainError, FloatArray
 from rst_theory.problems.base import Problem, real_array
+from rst_theory.problems.compiled import compilable, multiply
 from rst_theory.problems.form import Coupled, InTorch
 
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ class DenseQuadratic(Problem):
 
     def form(self) -> Coupled:
         center, least = np.zeros(self.dimension), np.zeros(1)
-        return Coupled(coupled_value, coupled_gradient, (self.matrix, self._root, center, least))
+        return Coupled(*coupled_formulas(), (self.matrix, self._root, center, least))
 
     def in_torch(self, device: torch.device | str, dtype: torch.dtype) -> InTorch:
         import torch
@@ -95,33 +98,35 @@ def half_square(F: FloatArray, y: FloatArray) -> FloatArray:
     return np.asarray(0.5 * ((y @ F.T) ** 2).sum(axis=-1))
 
 
-def coupled_value(x: Any, out: Any, data: Any) -> None:
-    """f* + 1/2 ||F (x - c)||^2, with data = (A, F, c, [f*])."""
-    F, c, least = data[1], data[2], data[3]
-    lanes = x.shape[1]
-    y = np.empty(lanes)
-    for lane in range(lanes):
-        out[lane] = least[0]
-    for k in range(F.shape[0]):
-        for lane in range(lanes):
-            y[lane] = 0.0
-        for j in range(F.shape[1]):
-            for lane in range(lanes):
-                y[lane] += F[k, j] * (x[j, lane] - c[j])
-        for lane in range(lanes):
-            out[lane] += 0.5 * (y[lane] * y[lane])
+@functools.cache
+def coupled_formulas() -> tuple[Callable[..., None], Callable[..., None]]:
+    """f* + 1/2 ||F (x - c)||^2 and its gradient A (x - c), with data = (A, F, c, [f*])."""
+    product = compilable(multiply)
 
-
-def coupled_gradient(x: Any, g: Any, data: Any) -> None:
-    """A (x - c), with data = (A, F, c, [f*])."""
-    A, c = data[0], data[2]
-    d, lanes = x.shape
-    for i in range(d):
-        for lane in range(lanes):
-            g[i, lane] = 0.0
+    def value(x: Any, out: Any, data: Any) -> None:
+        F, c, least = data[1], data[2], data[3]
+        d, lanes = x.shape
+        y, Fy = np.empty((d, lanes)), np.empty((len(F), lanes))
         for j in range(d):
             for lane in range(lanes):
-                g[i, lane] += A[i, j] * (x[j, lane] - c[j])
+                y[j, lane] = x[j, lane] - c[j]
+        product(F, y, Fy)
+        for lane in range(lanes):
+            out[lane] = least[0]
+        for k in range(len(F)):
+            for lane in range(lanes):
+                out[lane] += 0.5 * (Fy[k, lane] * Fy[k, lane])
+
+    def gradient(x: Any, g: Any, data: Any) -> None:
+        A, c = data[0], data[2]
+        d, lanes = x.shape
+        y = np.empty((d, lanes))
+        for j in range(d):
+            for lane in range(lanes):
+                y[j, lane] = x[j, lane] - c[j]
+        product(A, y, g)
+
+    return value, gradient
 
 
 def _symmetric(A: FloatArray) -> FloatArray:

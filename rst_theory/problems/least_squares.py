@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,7 +12,8 @@ import numpy.typing as npt
 
 from rst_theory.notation import QUANTITIES, Assumption, DomainError, FloatArray, natural
 from rst_theory.problems.base import real_array
-from rst_theory.problems.dense import coupled_gradient, coupled_value, half_square
+from rst_theory.problems.compiled import compilable, take
+from rst_theory.problems.dense import coupled_formulas, half_square
 from rst_theory.problems.finite_sum import FiniteSum
 from rst_theory.problems.form import Coupled, InTorch
 
@@ -133,10 +136,8 @@ class LeastSquares(FiniteSum):
     def form(self) -> Coupled:
         data = (self._hessian, self._root, self._center, np.array([self._least]), self._a, self._b)
         if self.batch is None:
-            return Coupled(coupled_value, coupled_gradient, data)
-        return Coupled(
-            coupled_value, coupled_gradient, data, self.rows, self.batch, _coupled_sampled_gradient
-        )
+            return Coupled(*coupled_formulas(), data)
+        return Coupled(*coupled_formulas(), data, self.rows, self.batch, _sampled_formula())
 
     def in_torch(self, device: torch.device | str, dtype: torch.dtype) -> InTorch:
         import torch
@@ -163,20 +164,30 @@ class LeastSquares(FiniteSum):
         return InTorch(value, gradient, self.rows, self.batch, sampled_gradient)
 
 
-def _coupled_sampled_gradient(x: Any, g: Any, indices: Any, data: Any) -> None:
-    a, b = data[4], data[5]
-    m, d, lanes = indices.shape[0], x.shape[0], x.shape[1]
-    for j in range(d):
-        for lane in range(lanes):
-            g[j, lane] = 0.0
-    for k in range(m):
-        for lane in range(lanes):
-            i = indices[k, lane]
-            residual = -b[i]
+@functools.cache
+def _sampled_formula() -> Callable[..., None]:
+    """The gradients of minibatches, of points side by side, with a and b in data[4] and data[5]."""
+    copy = compilable(take)
+
+    def sampled_gradient(x: Any, g: Any, indices: Any, data: Any) -> None:
+        a, b = data[4], data[5]
+        m, (d, lanes) = len(indices), x.shape
+        rows, residuals = np.empty((d, lanes)), np.empty(lanes)
+        for j in range(d):
+            for lane in range(lanes):
+                g[j, lane] = 0.0
+        for k in range(m):
+            copy(a, indices[k], rows)
+            for lane in range(lanes):
+                residuals[lane] = -b[indices[k, lane]]
             for j in range(d):
-                residual += a[i, j] * x[j, lane]
+                for lane in range(lanes):
+                    residuals[lane] += rows[j, lane] * x[j, lane]
             for j in range(d):
-                g[j, lane] += residual / m * a[i, j]
+                for lane in range(lanes):
+                    g[j, lane] += residuals[lane] / m * rows[j, lane]
+
+    return sampled_gradient
 
 
 def _sigma(a: FloatArray, b: FloatArray) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy.typing as npt
 
 from rst_theory.notation import QUANTITIES, Assumption, DomainError, FloatArray, Interval, Quantity, natural
 from rst_theory.problems.base import real_array, require
+from rst_theory.problems.compiled import compilable, decay, multiply, subtract_transposed, take
 from rst_theory.problems.finite_sum import FiniteSum
 from rst_theory.problems.form import Coupled, InTorch
 
@@ -135,11 +138,10 @@ class LogisticRegression(FiniteSum):
 
     def form(self) -> Coupled:
         data = (self._z, np.array([self.l2]))
+        value, gradient, sampled_gradient = _formulas()
         if self.batch is None:
-            return Coupled(_coupled_value, _coupled_gradient, data)
-        return Coupled(
-            _coupled_value, _coupled_gradient, data, len(self._z), self.batch, _coupled_sampled_gradient
-        )
+            return Coupled(value, gradient, data)
+        return Coupled(value, gradient, data, len(self._z), self.batch, sampled_gradient)
 
     def in_torch(self, device: torch.device | str, dtype: torch.dtype) -> InTorch:
         import torch
@@ -162,55 +164,79 @@ class LogisticRegression(FiniteSum):
         return InTorch(value, gradient, n, self.batch, sampled_gradient)
 
 
-def _coupled_value(x: Any, out: Any, data: Any) -> None:
-    z, l2 = data[0], data[1][0]
-    n, d = z.shape
-    for lane in range(x.shape[1]):
-        losses = 0.0
-        for i in range(n):
-            margin = 0.0
-            for j in range(d):
-                margin += z[i, j] * x[j, lane]
-            losses += math.log1p(math.exp(-abs(margin))) - min(margin, 0.0)
-        square = 0.0
+_BLOCK = 16
+"""Rows of the data whose margins, in all lanes, are held at once: they stay in the innermost cache."""
+
+
+@functools.cache
+def _formulas() -> tuple[Callable[..., None], Callable[..., None], Callable[..., None]]:
+    """Value, gradient and gradient of a minibatch, of points side by side, with data = (z, [l2])."""
+    product, subtract, exp, copy = map(compilable, (multiply, subtract_transposed, decay, take))
+
+    def value(x: Any, out: Any, data: Any) -> None:
+        z, l2 = data[0], data[1][0]
+        n, (d, lanes) = len(z), x.shape
+        m, e, factors = np.empty((_BLOCK, lanes)), np.empty((_BLOCK, lanes)), np.empty(lanes)
+        for lane in range(lanes):
+            out[lane] = 0.0
+        for first in range(0, n, _BLOCK):
+            rows = min(_BLOCK, n - first)
+            product(z[first : first + rows], x, m[:rows])
+            exp(m[:rows], e[:rows])
+            for lane in range(lanes):
+                factors[lane] = 1.0
+            for i in range(rows):
+                for lane in range(lanes):
+                    out[lane] -= min(m[i, lane], 0.0)
+                    factors[lane] *= 1.0 + e[i, lane]
+            for lane in range(lanes):  # the sum of log(1 + e), as the logarithm of a product
+                out[lane] += math.log(factors[lane])
+        for lane in range(lanes):
+            out[lane] /= n
         for j in range(d):
-            square += x[j, lane] * x[j, lane]
-        out[lane] = losses / n + 0.5 * l2 * square
+            for lane in range(lanes):
+                out[lane] += 0.5 * l2 * (x[j, lane] * x[j, lane])
 
+    def gradient(x: Any, g: Any, data: Any) -> None:
+        z, l2 = data[0], data[1][0]
+        n, (d, lanes) = len(z), x.shape
+        m, e = np.empty((_BLOCK, lanes)), np.empty((_BLOCK, lanes))
+        for j in range(d):
+            for lane in range(lanes):
+                g[j, lane] = l2 * x[j, lane]
+        for first in range(0, n, _BLOCK):
+            rows = min(_BLOCK, n - first)
+            product(z[first : first + rows], x, m[:rows])
+            exp(m[:rows], e[:rows])
+            for i in range(rows):
+                for lane in range(lanes):
+                    weight = (e[i, lane] if m[i, lane] > 0 else 1.0) / (1.0 + e[i, lane])
+                    m[i, lane] = weight / n
+            subtract(z[first : first + rows], m[:rows], g)
 
-def _coupled_gradient(x: Any, g: Any, data: Any) -> None:
-    z, l2 = data[0], data[1][0]
-    n, d = z.shape
-    for j in range(d):
-        for lane in range(x.shape[1]):
-            g[j, lane] = l2 * x[j, lane]
-    for i in range(n):
-        for lane in range(x.shape[1]):
-            margin = 0.0
+    def sampled_gradient(x: Any, g: Any, indices: Any, data: Any) -> None:
+        z, l2 = data[0], data[1][0]
+        b, (d, lanes) = len(indices), x.shape
+        rows, m, e = np.empty((d, lanes)), np.empty((1, lanes)), np.empty((1, lanes))
+        for j in range(d):
+            for lane in range(lanes):
+                g[j, lane] = l2 * x[j, lane]
+        for k in range(b):
+            copy(z, indices[k], rows)
+            for lane in range(lanes):
+                m[0, lane] = 0.0
             for j in range(d):
-                margin += z[i, j] * x[j, lane]
-            decay = math.exp(-abs(margin))
-            s = (decay if margin > 0 else 1.0) / (1.0 + decay) / n
+                for lane in range(lanes):
+                    m[0, lane] += rows[j, lane] * x[j, lane]
+            exp(m, e)
+            for lane in range(lanes):
+                weight = (e[0, lane] if m[0, lane] > 0 else 1.0) / (1.0 + e[0, lane])
+                m[0, lane] = weight / b
             for j in range(d):
-                g[j, lane] -= s * z[i, j]
+                for lane in range(lanes):
+                    g[j, lane] -= m[0, lane] * rows[j, lane]
 
-
-def _coupled_sampled_gradient(x: Any, g: Any, indices: Any, data: Any) -> None:
-    z, l2 = data[0], data[1][0]
-    b, d = indices.shape[0], z.shape[1]
-    for j in range(d):
-        for lane in range(x.shape[1]):
-            g[j, lane] = l2 * x[j, lane]
-    for k in range(b):
-        for lane in range(x.shape[1]):
-            i = indices[k, lane]
-            margin = 0.0
-            for j in range(d):
-                margin += z[i, j] * x[j, lane]
-            decay = math.exp(-abs(margin))
-            s = (decay if margin > 0 else 1.0) / (1.0 + decay) / b
-            for j in range(d):
-                g[j, lane] -= s * z[i, j]
+    return value, gradient, sampled_gradient
 
 
 def _softplus(u: FloatArray) -> FloatArray:

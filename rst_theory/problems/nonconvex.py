@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rst_theory.notation import Assumption, DomainError, FloatArray, Interval, Quantity, natural
 from rst_theory.problems.base import Problem, real_array, require
-from rst_theory.problems.elementary import compilable, sine
+from rst_theory.problems.compiled import compilable, sine
 from rst_theory.problems.form import InTorch, Separable
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rst_theory.notation import Assumption, DomainError, FloatArray, natural
 from rst_theory.problems.base import Problem
-from rst_theory.problems.elementary import compilable
+from rst_theory.problems.compiled import compilable
 from rst_theory.problems.form import Plain, Separable
 
 

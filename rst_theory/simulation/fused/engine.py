@@ -21,7 +21,7 @@ from rst_theory.simulation.fused.plug import Plug
 from rst_theory.simulation.setting import DivergenceError, Part, Setting, Tell
 from rst_theory.simulation.sketch import BINS
 
-__all__ = ["parts"]
+__all__ = ["aligned", "parts"]
 
 _CHUNKS = 64
 """Pieces of a run, at most."""
@@ -128,7 +128,7 @@ class _Run:
         """
         setting, T, K, d = self.setting, self.setting.steps, self.times.size, self.setting.start.size
         shape = (len(setting.measured), K, SLOTS)
-        means, squares = _aligned(shape), _aligned(shape)
+        means, squares = aligned(shape), aligned(shape)
         sketch = np.zeros((shape[0], K, BINS if setting.quantiles else 0), dtype=np.uint32)
         points = np.empty((end - first if setting.keep else 0, T + 1, d))
         extra_pairs = np.empty(end - first, dtype=np.int64)
@@ -153,13 +153,13 @@ class _Run:
             watch=watch,
             stop=self.stop,
             done=done,
-            x=_aligned((d, LANES)),
-            room=_aligned((1 if isinstance(self.form, Separable) else 4, d, LANES)),
+            x=aligned((d, LANES)),
+            room=aligned((1 if isinstance(self.form, Separable) else 4, d, LANES)),
             indices=np.zeros((batch, LANES), dtype=np.int64),
-            normals=_aligned((TILE, LANES)),
-            state=_aligned((4, LANES)).view(np.uint64),
-            offsets=_aligned((LANES,)).view(np.uint64),
-            lanes=_aligned((10, LANES)),
+            normals=aligned((TILE, LANES)),
+            state=aligned((4, LANES)).view(np.uint64),
+            offsets=aligned((LANES,)).view(np.uint64),
+            lanes=aligned((10, LANES)),
         )
         replica, t = failure
         if watch:
@@ -191,7 +191,7 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
-def _aligned(shape: tuple[int, ...]) -> FloatArray:
+def aligned(shape: tuple[int, ...]) -> FloatArray:
     """Zeros that begin at a cache line: a vector across two of them is read twice as slowly."""
     size = math.prod(shape)
     room = np.zeros(size + 8)

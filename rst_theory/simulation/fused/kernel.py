@@ -140,6 +140,7 @@ def run(
             pairs[j] = 0.0
             broken[j] = 0.0
         begin(state, offsets, seed, origin)
+        lanes[7, 0] = np.nan  # no step has left anything behind
         for i in range(d):
             for j in range(W):
                 x[i, j] = start[i]

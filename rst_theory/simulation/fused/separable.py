@@ -67,30 +67,27 @@ def step(
 @inlined
 def _descend(plug, data, x, eta, sigma, normals, state):
     """A plain step of every lane."""
-    noisy = sigma > 0.0
     for i0 in range(0, x.shape[0], TILE):
         rows = min(TILE, x.shape[0] - i0)
-        if noisy:
+        if sigma > 0.0:
             fill_normals(state, normals, rows)
         for i in range(i0, i0 + rows):
             for j in range(x.shape[1]):
-                slope = derivative(plug, x[i, j], i, data)
-                slope = fma(sigma, normals[i - i0, j], slope) if noisy else slope
+                slope = fma(sigma, normals[i - i0, j], derivative(plug, x[i, j], i, data))
                 x[i, j] = fma(-eta, slope, x[i, j])
 
 
 @inlined
 def _descend_unnormalized(plug, data, x, eta, gamma, radius, sigma, normals, state):
     """A step of every lane, perturbed by radius g; where the radius is 0 it is a plain one."""
-    noisy = sigma > 0.0
     for i0 in range(0, x.shape[0], TILE):
         rows = min(TILE, x.shape[0] - i0)
-        if noisy:
+        if sigma > 0.0:
             fill_normals(state, normals, rows)
         for i in range(i0, i0 + rows):
             for j in range(x.shape[1]):
                 exact = derivative(plug, x[i, j], i, data)
-                slope = fma(sigma, normals[i - i0, j], exact) if noisy else exact
+                slope = fma(sigma, normals[i - i0, j], exact)
                 y = fma(radius[j], slope, x[i, j])
                 mixed = fma(gamma, derivative(plug, y, i, data) - exact, slope)
                 x[i, j] = fma(-eta, mixed, x[i, j])
@@ -99,17 +96,15 @@ def _descend_unnormalized(plug, data, x, eta, gamma, radius, sigma, normals, sta
 @inlined
 def stochastic_gradient(plug, data, x, sigma, normals, state, g, length2):
     """The stochastic gradient of every lane, and its squared length."""
-    noisy = sigma > 0.0
     for j in range(x.shape[1]):
         length2[j] = 0.0
     for i0 in range(0, x.shape[0], TILE):
         rows = min(TILE, x.shape[0] - i0)
-        if noisy:
+        if sigma > 0.0:
             fill_normals(state, normals, rows)
         for i in range(i0, i0 + rows):
             for j in range(x.shape[1]):
-                slope = derivative(plug, x[i, j], i, data)
-                slope = fma(sigma, normals[i - i0, j], slope) if noisy else slope
+                slope = fma(sigma, normals[i - i0, j], derivative(plug, x[i, j], i, data))
                 length2[j] = fma(slope, slope, length2[j])
                 g[i, j] = slope
 
