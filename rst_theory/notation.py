@@ -246,7 +246,8 @@ class ProblemConstants:
         L: Lipschitz constant of every stochastic gradient, L > 0.
         mu: strong-convexity constant, or where f is not strongly convex the Polyak-Lojasiewicz constant;
             0 if there is none.
-        sigma: square root of the bound on E||g - grad f||^2, over the whole vector; 0 without noise.
+        sigma: square root of the bound on E||g - grad f||^2, over the whole vector; 0 without noise,
+            infinity where none holds for all x: then BOUNDED_VARIANCE fails.
         f_star: a lower bound of f, or None where none is known.
 
     Raises:
@@ -259,7 +260,9 @@ class ProblemConstants:
     f_star: float | None = None
 
     def __post_init__(self) -> None:
-        for key in ("L", "mu", "sigma"):
+        unbounded = isinstance(self.sigma, float | np.floating) and self.sigma == math.inf
+        object.__setattr__(self, "sigma", math.inf if unbounded else QUANTITIES["sigma"].check(self.sigma))
+        for key in ("L", "mu"):
             object.__setattr__(self, key, QUANTITIES[key].check(getattr(self, key)))
         if self.f_star is not None:
             object.__setattr__(self, "f_star", QUANTITIES["f_star"].check(self.f_star))

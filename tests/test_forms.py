@@ -3,6 +3,7 @@ whose formulas are dense or the user's own."""
 
 from __future__ import annotations
 
+import doctest
 import functools
 import math
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from conftest import NUMERIC, ONE_STEP
 from hypothesis import example, given, settings, strategies as st
 
-from rst_theory.bounds import ALL
+from rst_theory.bounds import ALL, applicable, best
 from rst_theory.notation import Assumption, DomainError
 from rst_theory.problems import (
     Coupled,
@@ -29,6 +30,7 @@ from rst_theory.problems import (
     RippledQuadratic,
     Separable,
 )
+from rst_theory.problems.compiled import decay, multiply, sine, subtract_transposed, take
 
 numba = pytest.importorskip("numba")
 
@@ -66,6 +68,9 @@ FAMILIES: dict[str, Callable[[], Problem]] = {
     "flat and sharp": lambda: FlatAndSharp(2.0, 0.5, 0.5, rise=0.25, dimension=3),
     "floor": lambda: FloorInstance(0.75),
     "logistic": lambda: LogisticRegression(FEATURES, LABELS, 0.1),
+    "logistic, 39 rows": lambda: LogisticRegression(
+        np.vstack([FEATURES, 2 * FEATURES, -FEATURES, FEATURES[:3]]), np.resize(LABELS, 39), 0.1
+    ),
     "logistic, minibatch": lambda: LogisticRegression(FEATURES, LABELS, 0.1, batch=4),
     "least squares": lambda: LeastSquares(FEATURES, TARGETS),
     "least squares, minibatch": lambda: LeastSquares(FEATURES, TARGETS, batch=4),
@@ -238,6 +243,66 @@ def test_a_problem_without_formulas_has_no_form():
 
     assert Cosine(1, [0.5], L=1.0).form() is None
     assert Cosine(1, [0.5], L=1.0).in_torch("cpu", None) is None
+
+
+# What forms are made of
+
+
+def either_way(function: Callable) -> tuple[Callable, Callable]:
+    """The function compiled, and as plain Python."""
+    return compiled(function), function
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+@example([0.0, -0.0, 5e-324, 1e-160, math.pi, -math.pi, np.nextafter(math.pi, 4), 2 * math.pi, 6.6e6, 6.7e6])
+@example([2.0**50, 2.0**51, 1.3 * 2.0**52, 2.0**53, 1e17, 1e300, -1.7e308])
+@example([k * math.pi for k in range(1, 40)])
+def test_sines(xs):
+    for sin in either_way(sine):
+        for x in xs:
+            found, expected = sin(x), math.sin(x)
+            assert abs(found - expected) <= 4 * EPS * max(1.0, abs(x))
+            assert abs(found) <= 1 + 4 * EPS
+            if abs(x) <= 1:
+                assert abs(found - expected) <= 4 * EPS * abs(expected)
+
+
+def test_sines_on_a_grid():
+    xs = np.linspace(-1e5, 1e5, 200_001)
+    found = np.array([compiled(sine)(x) for x in xs])
+    np.testing.assert_allclose(found, np.sin(xs), rtol=0, atol=10 * EPS)  # reduced exactly
+    for x in (math.nan, math.inf, -math.inf):
+        assert not abs(compiled(sine)(x)) > 2
+
+
+def test_decays():
+    with np.errstate(all="ignore"):
+        x = np.concatenate([np.linspace(-710, 710, 5003), np.geomspace(5e-324, 1e308, 501), [0.0, -0.0]])
+        x = np.append(x, [math.inf, -math.inf])[:5504].reshape(-1, 43)
+        for decay_ in either_way(decay):
+            out = np.full(x.shape, 7.0)
+            decay_(x, out)
+            expected = np.exp(-np.minimum(np.abs(x), 708.0))
+            np.testing.assert_allclose(out, expected, rtol=4 * EPS)
+        out = np.full((1, 2), 7.0)
+        compiled(decay)(np.array([[math.nan, 1.0]]), out)
+    assert np.isnan(out[0, 0]) and out[0, 1] == pytest.approx(math.exp(-1), rel=4 * EPS)
+
+
+@pytest.mark.parametrize("n", range(1, 10))
+def test_products_of_matrices(n):
+    rng = np.random.default_rng(n)
+    a, x, m = rng.standard_normal((n, 3)), rng.standard_normal((3, 5)), rng.standard_normal((n, 5))
+    start = rng.standard_normal((3, 5))
+    for product, subtract, copy in zip(*map(either_way, (multiply, subtract_transposed, take)), strict=True):
+        out, g, rows = np.full((n, 5), 7.0), start.copy(), np.full((3, 5), 7.0)
+        product(a, x, out)
+        np.testing.assert_allclose(out, a @ x, atol=1e-14)
+        subtract(a, m, g)
+        np.testing.assert_allclose(g, start - a.T @ m, atol=1e-14)
+        indices = rng.integers(n, size=5)
+        copy(a, indices, rows)
+        np.testing.assert_array_equal(rows, a[indices].T)
 
 
 # Every random number comes from two methods
@@ -415,7 +480,16 @@ def test_the_variance_of_minibatches_grows_without_bound():
 @pytest.mark.parametrize("bound", ALL.values(), ids=ALL)
 def test_no_bound_claims_a_problem_of_unbounded_variance(bound):
     problem = LeastSquares(FEATURES, TARGETS, batch=4)
-    assert not bound.applies_to(problem)
+    assert bound.missing(problem) & {Assumption.BOUNDED_VARIANCE, Assumption.NOISELESS}
+
+
+@pytest.mark.parametrize("quantity", ["squared_gradient_norm", "gap", "final_gap", "final_squared_distance"])
+def test_the_search_for_a_bound_says_that_the_variance_is_unbounded(quantity):
+    problem = LeastSquares(FEATURES, TARGETS, batch=4)
+    run = {"schedule": 0.5, "steps": 3, "eta": 1e-3, "rho": 0.1, "gap": 1.0, "distance": 1.0}
+    with pytest.raises(DomainError, match="assumes BOUNDED_VARIANCE"):
+        best(problem, quantity=quantity, **run)
+    assert applicable(problem, **run) == []
 
 
 def test_the_variance_is_constant_where_all_rows_are_one_but_for_their_signs():
@@ -472,6 +546,12 @@ def test_own_functions_are_applied_row_by_row_and_coordinate_by_coordinate():
     np.testing.assert_allclose(many.value(x), (np.sqrt(1 + x * x) - 1).sum(axis=-1), rtol=1e-13)
     np.testing.assert_allclose(many.gradient(x), x / np.sqrt(1 + x * x), rtol=1e-14)
     assert isinstance(one.form(), Plain) and isinstance(many.form(), Separable)
+
+
+def test_the_example_of_own_functions():
+    (example_,) = doctest.DocTestFinder(recurse=False).find(FromFunctions, "FromFunctions")
+    assert len(example_.examples) == 6
+    assert doctest.DocTestRunner().run(example_).failed == 0
 
 
 def test_own_constants_are_taken_at_their_word():

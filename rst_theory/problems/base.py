@@ -115,12 +115,9 @@ class Problem(ABC):
         gaussian = sigma is None
         sigma = self.noise * math.sqrt(self.dimension) if sigma is None else sigma
         assumptions = _ALWAYS.union(claims)
+        self.constants = ProblemConstants(L=L, mu=mu, sigma=sigma, f_star=f_star)
         if sigma == math.inf:
             assumptions -= {Assumption.BOUNDED_VARIANCE}
-            self.constants = ProblemConstants(L=L, mu=mu, f_star=f_star)
-            object.__setattr__(self.constants, "sigma", math.inf)  # its domain holds bounds alone
-        else:
-            self.constants = ProblemConstants(L=L, mu=mu, sigma=sigma, f_star=f_star)
         if Assumption.STRONGLY_CONVEX in assumptions:
             assumptions |= _STRONGLY_CONVEX
         if sigma == 0:

@@ -40,7 +40,7 @@ def compilable(function: Callable[..., Any]) -> Any:
 
 
 def decay(x: Any, out: Any) -> None:
-    """out = exp(-|x|), elementwise, |x| cut off at 708; to 4 eps relative below: x and out (n, lanes).
+    """Write exp(-min(|x|, 708)) to out, elementwise, to 4 eps relative: x and out (n, lanes).
 
     exp(u) = 2^k exp(r), with k the integer nearest to u/ln 2, |r| <= ln(2)/2, and Taylor's polynomial.
     """
@@ -67,11 +67,11 @@ def decay(x: Any, out: Any) -> None:
 
 
 def sine(x: Any) -> Any:
-    """sin(x), to 4 eps max(1, |x|) for every finite x, and relatively near 0; never beyond [-1, 1] by more.
+    """sin(x), to 4 eps max(1, |x|) for every finite x, relatively near 0; |sin(x)| <= 1 + 4 eps.
 
-    x = 2 pi k + r with k an integer, |r| <= pi, and a Chebyshev fit of (sin(r)/r - 1)/r^2, made to 40 digits, of
-    error below 1e-18. The products 2 pi k are exact for k < 2^20 and rounded by eps |x| beyond, which is what
-    x + sin(x) loses to its last rounding anyway.
+    x = 2 pi k + r with k an integer, |r| <= pi, and a Chebyshev fit of (sin(r)/r - 1)/r^2, made to 40
+    digits, of error below 1e-18. The products 2 pi k are exact for k < 2^20 and rounded by eps |x| beyond:
+    x + sin(x) loses as much to its own rounding. Of an infinity or NaN it is a NaN or in that range.
     """
     k = (x * (0.5 / math.pi) + _ROUND) - _ROUND
     r = ((x - k * _TWO_PI[0]) - k * _TWO_PI[1]) - k * _TWO_PI[2]
@@ -85,7 +85,7 @@ def sine(x: Any) -> Any:
 
 
 def multiply(a: Any, x: Any, out: Any) -> None:
-    """out = a x, four rows of a at a time: a (n, d), x (d, lanes), out (n, lanes)."""
+    """Write a x to out, four rows of a at a time: a (n, d), x (d, lanes), out (n, lanes)."""
     n, d, lanes = a.shape[0], x.shape[0], x.shape[1]
     for i in range(n):
         for lane in range(lanes):
@@ -107,7 +107,7 @@ def multiply(a: Any, x: Any, out: Any) -> None:
 
 
 def subtract_transposed(a: Any, m: Any, g: Any) -> None:
-    """g -= a^T m, four rows of a at a time: a (n, d), m (n, lanes), g (d, lanes)."""
+    """Subtract a^T m from g, four rows of a at a time: a (n, d), m (n, lanes), g (d, lanes)."""
     n, d, lanes = a.shape[0], g.shape[0], g.shape[1]
     whole = n - n % 4
     for i in range(0, whole, 4):
@@ -124,7 +124,7 @@ def subtract_transposed(a: Any, m: Any, g: Any) -> None:
 
 
 def take(a: Any, indices: Any, rows: Any) -> None:
-    """Row indices[lane] of a (n, d) into each lane of rows (d, lanes)."""
+    """Copy row indices[lane] of a (n, d) to each lane of rows (d, lanes)."""
     for lane in range(rows.shape[1]):
         i = indices[lane]
         for j in range(rows.shape[0]):

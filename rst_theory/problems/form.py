@@ -2,7 +2,8 @@
 
 A form holds plain Python functions of numbers and arrays, written in what Numba compiles (arithmetic,
 comparisons, `a if c else b`, the scalar functions of `math` and NumPy, loops over `range`, indexing), and
-the arrays that they read. Nothing here imports a compiler: an engine compiles what it is given.
+the arrays that they read. Nothing here imports a compiler: an engine compiles what it is given. They call
+other functions only as `compiled.compilable` makes them.
 
 Symbol key: d the dimension, R points, n the rows of the data behind f, b the size of a minibatch. The
 functions know nothing of Gaussian noise (`Problem.noise`), which an engine adds itself.
@@ -44,6 +45,8 @@ class Separable:
 @dataclass(frozen=True)
 class Coupled:
     """Several points side by side: x of shape (d, lanes), the innermost loops over the lanes.
+
+    A call may allocate a few arrays to work in, of a size that the caches hold.
 
     Attributes:
         value: value(x, out, data) writes f of each column into out, shape (lanes,).

@@ -183,9 +183,11 @@ def _sampled_formula() -> Callable[..., None]:
             for j in range(d):
                 for lane in range(lanes):
                     residuals[lane] += rows[j, lane] * x[j, lane]
+            for lane in range(lanes):
+                residuals[lane] /= m
             for j in range(d):
                 for lane in range(lanes):
-                    g[j, lane] += residuals[lane] / m * rows[j, lane]
+                    g[j, lane] += residuals[lane] * rows[j, lane]
 
     return sampled_gradient
 

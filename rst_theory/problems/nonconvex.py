@@ -146,10 +146,13 @@ class PiecewiseQuadratic(Problem):
         return InTorch(value, gradient)
 
     def _by_piece(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
-        """The m cuts; and of each of the m + 1 pieces its origin o, phi(o), phi'(o) and slope."""
+        """The cuts between m + 1 pieces, shape (m,); and of each its origin o, phi(o), phi'(o) and slope."""
         cut = self._pieces
         o = cut.origin
-        return cut.x, cut.x[o], cut.h[o], cut.u[o], cut.s
+        table = np.stack([cut.x[o], cut.h[o], cut.u[o], cut.s])
+        differs = (table[:, 1:] != table[:, :-1]).any(axis=0)  # not where phi' is cut at a zero alone
+        table = np.ascontiguousarray(table[:, np.append(True, differs)])
+        return cut.x[differs], table[0], table[1], table[2], table[3]
 
     def _piece_of(self, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """Of the piece that each coordinate lies on: its origin o, phi(o), phi'(o) and slope."""
@@ -304,7 +307,7 @@ class RippledQuadratic(Problem):
 
 @functools.cache
 def _rippled_form() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """phi and phi', with data = ([a],)."""
+    """The functions phi and phi', with data = ([a],)."""
     sin = compilable(sine)
 
     def value(x: Any, i: Any, data: Any) -> Any:

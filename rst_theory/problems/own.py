@@ -23,6 +23,14 @@ class FromFunctions(Problem):
     and the functions of `math` and NumPy, and do not change x; where they are written in anything else,
     take backend="numpy". NumPy's functions go on with an infinity where those of `math` raise.
 
+        >>> import numpy as np
+        >>> import rst_theory as rst
+        >>> def value(x): return np.sum(np.sqrt(1 + x * x) - 1)
+        >>> def gradient(x): return x / np.sqrt(1 + x * x)
+        >>> problem = rst.problems.FromFunctions(value, gradient, dimension=3, L=1, f_star=0)
+        >>> float(rst.simulate(problem, 0.5, steps=100, eta=0.5, rho=0.1).gap.mean[-1]) < 0.01
+        True
+
     The constants are the caller's own claim: nothing here is proved, and bounds are as right as they are.
 
     Args:

@@ -18,6 +18,7 @@ from rst_theory.simulation.estimates import SLOTS, Moments
 from rst_theory.simulation.fused.kernel import run
 from rst_theory.simulation.fused.lanes import LANES, TILE
 from rst_theory.simulation.fused.plug import Plug
+from rst_theory.simulation.reference import BLOCK
 from rst_theory.simulation.setting import DivergenceError, Part, Setting, Tell
 from rst_theory.simulation.sketch import BINS
 
@@ -124,7 +125,8 @@ class _Run:
     def chunk(self, first: int, end: int, watch: bool = False) -> Part:
         """Run the replicas first, …, end - 1.
 
-        Where one leaves the floating range its block is run again, with an eye on every step.
+        Where one leaves the floating range, those that the reference runs side by side with it are run again,
+        with an eye on every step, for the one that left it first.
         """
         setting, T, K, d = self.setting, self.setting.steps, self.times.size, self.setting.start.size
         shape = (len(setting.measured), K, SLOTS)
@@ -165,8 +167,9 @@ class _Run:
         if watch:
             raise DivergenceError.at(int(replica), int(t))
         if replica >= 0:
-            block = replica - replica % LANES
-            self.chunk(max(first, block), min(end, block + LANES), watch=True)
+            block = replica - replica % BLOCK
+            end = setting.first + setting.replicas
+            self.chunk(max(setting.first, block), min(end, block + BLOCK), watch=True)
         counts = np.bincount(np.arange(first, end) % SLOTS, minlength=SLOTS)
         quantities = setting.measured
         return Part(

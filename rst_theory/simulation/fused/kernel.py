@@ -112,9 +112,9 @@ def run(
         sketch: (M, K+1, bins), or no bins.
         extra_pairs: written, (end - first,).
         points: written, (end - first, T+1, d), or of length 0 where nothing is kept.
-        failure: written, (replica, t) of the first replica to leave the floating range; -1 where none did,
-            and t = -1 where `watch` is off.
-        watch: look at every point of every step, to know t.
+        failure: written, a replica that left the floating range, and -1; both -1 where none did. Where
+            `watch` is on, the replica that left it first, and after which step t.
+        watch: look at every point of every step, and at nothing else.
         stop: set by the caller to end early.
         done: blocks done.
         x: room for the points (d, W).
@@ -151,8 +151,8 @@ def run(
                 measure(plug, data, x, room, f, squared)
                 for j in range(W):
                     f[j] -= f_star
-                record(squared, k, 0, slot, low, high, inverse, means, squares, sketch, broken)
-                record(f, k, 1, slot, low, high, inverse, means, squares, sketch, broken)
+                record(squared, k, slot, low, high, inverse, means[0], squares[0], sketch[0], broken)
+                record(f, k, slot, low, high, inverse, means[1], squares[1], sketch[1], broken)
                 if distances:
                     for j in range(W):
                         distance[j] = 0.0
@@ -160,7 +160,7 @@ def run(
                         for j in range(W):
                             away = x[i, j] - minimizer[i]
                             distance[j] = fma(away, away, distance[j])
-                    record(distance, k, 2, slot, low, high, inverse, means, squares, sketch, broken)
+                    record(distance, k, slot, low, high, inverse, means[2], squares[2], sketch[2], broken)
                 k += 1
             if points.shape[0] > 0:
                 for j in range(low, high):
@@ -171,10 +171,10 @@ def run(
                     finite = np.isfinite(broken[j])
                     for i in range(d):
                         finite = finite and np.isfinite(x[i, j])
-                    if not finite and failure[1] < 0:
+                    if not finite and (failure[1] < 0 or t - 1 < failure[1]):
                         failure[0], failure[1] = origin + j, max(t - 1, 0)
-                if failure[1] >= 0:
-                    return
+                if 0 <= failure[1] <= t:
+                    break
             if t == T or stop[0]:
                 break
 
@@ -212,6 +212,8 @@ def run(
 
         if stop[0]:
             return
+        if watch:
+            continue
         for j in range(low, high):
             extra_pairs[origin + j - first] = np.int64(pairs[j])
             finite = np.isfinite(broken[j])

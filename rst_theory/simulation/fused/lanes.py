@@ -16,7 +16,6 @@ from rst_theory.simulation.fused.arithmetic import (
     advance,
     coin_word,
     fma,
-    inlined,
     leading_bits,
     philox,
     two_normals,
@@ -58,7 +57,11 @@ class _Unaliased(Compiler):
 
 
 kernel = njit(nogil=True, cache=True, error_model="numpy", pipeline_class=_Unaliased)
-"""Compiled once for each type of problem and kept on disk; holds no lock while it runs."""
+"""Compiled once and kept on disk; holds no lock while it runs.
+
+What every problem needs is compiled apart, once for all: inlined into each kernel it would take longer to
+compile than all the rest.
+"""
 
 _TWO_53 = 2.0**53
 _BELOW_53 = np.uint64(2**53 - 1)
@@ -68,7 +71,7 @@ _SHIFT = 46  # leaves 6 bits of fraction: PER_OCTAVE = 64
 _SMALL, _LARGE = 1e-280, 1e280
 
 
-@inlined
+@kernel
 def begin(state, offsets, seed, origin):
     """The streams of the replicas origin, …, as `streams.states` has them, and the offsets of their combs."""
     zero, one = np.uint64(0), np.uint64(1)
@@ -79,7 +82,7 @@ def begin(state, offsets, seed, origin):
         offsets[j] = coin_word(seed, zero, replica)
 
 
-@inlined
+@kernel
 def draw(coins, offsets, systematic, threshold, increments, before, seed, t, origin):
     """The trials of step t, 1.0 or 0.0 in each lane; returns whether any is 1.
 
@@ -101,7 +104,7 @@ def draw(coins, offsets, systematic, threshold, increments, before, seed, t, ori
     return any_coin
 
 
-@inlined
+@kernel
 def fill_normals(state, normals, rows):
     """Standard normals for `rows` coordinates of every lane; a last odd one leaves its partner unused."""
     W = state.shape[1]
@@ -113,7 +116,7 @@ def fill_normals(state, normals, rows):
             normals[i, j], normals[i + 1, j] = two_normals(a, b)
 
 
-@inlined
+@kernel
 def fill_indices(state, indices, rows):
     """Minibatches: indices in [0, rows) for every lane."""
     W = state.shape[1]
@@ -124,7 +127,7 @@ def fill_indices(state, indices, rows):
             indices[i, j] = np.int64(np.float64(np.int64(word >> np.uint64(11))) * 2.0**-53 * rows)
 
 
-@inlined
+@kernel
 def outside(squares):
     """How many squared lengths left the middle of the floating range."""
     count = np.int64(0)
@@ -133,7 +136,7 @@ def outside(squares):
     return count
 
 
-@inlined
+@kernel
 def radii(g, squares, coins, rho, scale, radius):
     """Sets scale and radius so that (g scale) radius is rho g/||g|| where the coin is 1, and 0 elsewhere.
 
@@ -156,29 +159,29 @@ def radii(g, squares, coins, rho, scale, radius):
     return scaled
 
 
-@inlined
-def record(sample, k, m, slot, low, high, inverse, means, squares, sketch, broken):
-    """Add a sample of quantity m at time k to the moments of its slots (Welford 1962), and to the sketch.
+@kernel
+def record(sample, k, slot, low, high, inverse, means, squares, sketch, broken):
+    """Add a sample of one quantity at time k to the moments of its slots (Welford 1962), and to the sketch.
 
     Lane j belongs to slot `slot` + j; only the lanes low, …, high - 1 count. `inverse` holds 1/(replicas of
     the slot, this one included).
     """
     for j in range(sample.size):
         counts = low <= j < high
-        shift = sample[j] - means[m, k, slot + j]
-        mean = fma(shift, inverse[j], means[m, k, slot + j])
-        square = fma(shift, sample[j] - mean, squares[m, k, slot + j])
-        means[m, k, slot + j] = mean if counts else means[m, k, slot + j]
-        squares[m, k, slot + j] = square if counts else squares[m, k, slot + j]
+        shift = sample[j] - means[k, slot + j]
+        mean = fma(shift, inverse[j], means[k, slot + j])
+        square = fma(shift, sample[j] - mean, squares[k, slot + j])
+        means[k, slot + j] = mean if counts else means[k, slot + j]
+        squares[k, slot + j] = square if counts else squares[k, slot + j]
         broken[j] = fma(0.0, sample[j], broken[j])
-    if sketch.shape[2] > 0:
+    if sketch.shape[1] > 0:
         for j in range(low, high):
             bin_ = np.int64(leading_bits(sample[j], _SHIFT)) - _ORIGIN + 1
             if sample[j] < _LOWEST:
                 bin_ = np.int64(0)
-            elif sample[j] >= _HIGHEST:
+            elif not sample[j] < _HIGHEST:  # or a NaN, of a replica that diverged
                 bin_ = np.int64(BINS - 1)
-            sketch[m, k, bin_] += np.uint32(1)
+            sketch[k, bin_] += np.uint32(1)
 
 
 @kernel

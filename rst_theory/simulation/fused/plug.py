@@ -5,8 +5,8 @@ type carries a digest of the form's functions, and calls such as `derivative(plu
 by that type. Equal digests in another process find the kernel in Numba's cache on disk, without compiling
 anything; functions passed as such, or caught in a closure, never would.
 
-The digest covers the byte code and constants of the functions, the functions and values that they refer to,
-and the source of this engine, so that a change of any of them compiles anew.
+The digest covers the byte code and constants of the functions, the functions and values that they refer to
+as they are now, and the source of this engine, so that a change of any of them compiles anew.
 """
 
 from __future__ import annotations
@@ -14,17 +14,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import inspect
+import secrets
+import sys
 import types as python_types
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import njit, types
-from numba.extending import NativeValue, models, overload, register_model, typeof_impl, unbox
+from numba.core.errors import NumbaError
+from numba.core.registry import cpu_target
+from numba.extending import NativeValue, is_jitted, models, overload, register_model, typeof_impl, unbox
 
 from rst_theory.problems.form import Coupled, Form, Plain, Separable
+from rst_theory.simulation import estimates, sketch
 
 __all__ = ["Plug", "curvature", "derivative", "gradient", "kind_of", "sampled_gradient", "value", "values"]
 
@@ -104,62 +108,93 @@ def sampled_gradient(plug: Plug, x: Any, g: Any, indices: Any, data: Any) -> Non
     raise NotImplementedError
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    return njit(error_model="numpy")(function)
+def _compiled(plug: PlugType, name: str, *arguments: types.Type) -> tuple[Any, types.Type]:
+    """The function of that name of a form, compiled for these arguments, and the type of what it returns.
+
+    Raises:
+        ValueError: Numba cannot compile it.
+    """
+    function = getattr(_FORMS[plug.digest], name)
+    try:
+        compiled = function if is_jitted(function) else njit(error_model="numpy")(function)
+        signature = types.Dispatcher(compiled).get_call_type(cpu_target.typing_context, arguments, {})
+    except (NumbaError, TypeError) as error:
+        raise ValueError(
+            f"Numba cannot compile the problem's {name}, {function!r} (backend='numpy' runs it): {error}"
+        ) from error
+    return compiled, signature.return_type
+
+
+def _number(plug: PlugType, name: str, *arguments: types.Type) -> Any:
+    """A compiled function, whose results must be numbers."""
+    function, returned = _compiled(plug, name, *arguments)
+    if not isinstance(returned, _NUMBERS):
+        raise ValueError(f"the problem's {name} must return a number; got {returned}")
+    return function
+
+
+_NUMBERS = types.Integer, types.Float, types.Boolean
 
 
 @overload(value)
 def _value(plug, x, i, data):
-    function = _compiled(_FORMS[plug.digest].value)
+    function = _number(plug, "value", x, i, data)
     return lambda plug, x, i, data: function(x, i, data)
 
 
 @overload(derivative)
 def _derivative(plug, x, i, data):
-    function = _compiled(_FORMS[plug.digest].derivative)
+    function = _number(plug, "derivative", x, i, data)
     return lambda plug, x, i, data: function(x, i, data)
 
 
 @overload(curvature)
 def _curvature(plug, i, data):
-    function = _compiled(_FORMS[plug.digest].curvature)
+    function = _number(plug, "curvature", i, data)
     return lambda plug, i, data: function(i, data)
+
+
+_POINT = types.float64[::1]
 
 
 @overload(values)
 def _values(plug, x, out, data):
-    form = _FORMS[plug.digest]
-    function = _compiled(form.value)
-    if isinstance(form, Coupled):
+    if isinstance(_FORMS[plug.digest], Coupled):
+        function, _ = _compiled(plug, "value", x, out, data)
         return lambda plug, x, out, data: function(x, out, data)
+    function = _number(plug, "value", _POINT)
 
     def one_by_one(plug, x, out, data):
         for j in range(x.shape[1]):
-            out[j] = function(np.ascontiguousarray(x[:, j]))
+            out[j] = function(x[:, j].copy())
 
     return one_by_one
 
 
 @overload(gradient)
 def _gradient(plug, x, g, data):
-    form = _FORMS[plug.digest]
-    function = _compiled(form.gradient)
-    if isinstance(form, Coupled):
+    if isinstance(_FORMS[plug.digest], Coupled):
+        function, _ = _compiled(plug, "gradient", x, g, data)
         return lambda plug, x, g, data: function(x, g, data)
+    function, returned = _compiled(plug, "gradient", _POINT)
+    if not isinstance(getattr(returned, "dtype", None), _NUMBERS) or getattr(returned, "ndim", 1) != 1:
+        raise ValueError(f"the problem's gradient must return an array of shape (d,); got {returned}")
 
     def one_by_one(plug, x, g, data):
         for j in range(x.shape[1]):
-            g[:, j] = function(np.ascontiguousarray(x[:, j]))
+            slopes = function(x[:, j].copy())
+            if len(slopes) != x.shape[0]:
+                raise ValueError("the problem's gradient must return as many numbers as x has")
+            g[:, j] = slopes
 
     return one_by_one
 
 
 @overload(sampled_gradient)
 def _sampled_gradient(plug, x, g, indices, data):
-    form = _FORMS[plug.digest]
-    if not isinstance(form, Coupled) or form.sampled_gradient is None:
+    if getattr(_FORMS[plug.digest], "sampled_gradient", None) is None:
         return lambda plug, x, g, indices, data: None
-    function = _compiled(form.sampled_gradient)
+    function, _ = _compiled(plug, "sampled_gradient", x, g, indices, data)
     return lambda plug, x, g, indices, data: function(x, g, indices, data)
 
 
@@ -177,14 +212,12 @@ def _functions(form: Form) -> Iterator[Callable[..., Any]]:
             yield from (form.value, form.gradient)
 
 
-@functools.lru_cache(maxsize=1024)
 def _digest(kind: str, *functions: Callable[..., Any]) -> str:
     total = hashlib.sha256(_engine().encode())
     total.update(kind.encode())
     for function in functions:
         for piece in _pieces(function, set()):
-            total.update(piece)
-            total.update(b"\0")
+            total.update(b"%d:%b" % (len(piece), piece))
     return total.hexdigest()[:32]
 
 
@@ -192,41 +225,82 @@ def _digest(kind: str, *functions: Callable[..., Any]) -> str:
 def _engine() -> str:
     """A digest of the source of this engine."""
     total = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    sources = [*Path(__file__).parent.glob("*.py"), Path(estimates.__file__), Path(sketch.__file__)]
+    for path in sorted(sources):
         total.update(path.read_bytes())
     return total.hexdigest()
 
 
-def _pieces(thing: Any, seen: set[int]) -> Iterator[bytes]:
-    """All that a function computes with, as bytes; the address of what has no bytes of its own."""
-    if id(thing) in seen:
-        return
+Names: TypeAlias = frozenset[str]
+
+
+def _pieces(thing: Any, seen: set[Any], names: Names = frozenset()) -> Iterator[bytes]:
+    """All that a function computes with, as bytes; of a module, what it holds under these names."""
     match thing:
+        case python_types.FunctionType() | python_types.ModuleType() if (id(thing), names) in seen:
+            yield b"again"
         case python_types.FunctionType():
-            seen.add(id(thing))
-            yield from _code(thing.__code__)
-            yield repr(thing.__defaults__).encode()
-            names = inspect.getclosurevars(thing)
-            for name, referred in sorted({**names.globals, **names.nonlocals}.items()):
-                yield name.encode()
-                yield from _pieces(referred, seen)
-        case bool() | int() | float() | complex() | str() | None:
+            seen.add((id(thing), names))
+            if _foreign(thing.__module__):
+                yield f"{thing.__module__}.{thing.__qualname__}".encode()
+            else:
+                yield from _code(thing.__code__)
+                yield from _pieces((thing.__defaults__, *sorted((thing.__kwdefaults__ or {}).items())), seen)
+                names = _names(thing.__code__)
+                for name, referred in sorted(_referred(thing, names).items()):
+                    yield name.encode()
+                    yield from _pieces(referred, seen, names)
+        case python_types.ModuleType():
+            seen.add((id(thing), names))
+            yield thing.__name__.encode()
+            if not _foreign(thing.__name__):
+                for name in sorted(names & vars(thing).keys()):
+                    yield name.encode()
+                    yield from _pieces(vars(thing)[name], seen, names)
+        case bool() | int() | float() | complex() | str() | bytes() | None:
             yield repr(thing).encode()
         case tuple():
+            yield f"{len(thing)} of".encode()
             for item in thing:
                 yield from _pieces(item, seen)
         case np.ndarray() | np.generic():
             array = np.asarray(thing)
             yield repr((array.dtype.str, array.shape)).encode()
             yield array.tobytes()
-        case python_types.ModuleType():
-            yield thing.__name__.encode()
-        case _ if hasattr(thing, "py_func"):
+        case _ if is_jitted(thing):
+            yield repr(sorted(thing.targetoptions.items())).encode()
             yield from _pieces(thing.py_func, seen)
-        case np.ufunc() | python_types.BuiltinFunctionType():
-            yield thing.__name__.encode()
+        case type() | np.ufunc() | python_types.BuiltinFunctionType():
+            yield f"{getattr(thing, '__module__', '')}.{thing.__name__}".encode()
         case _:
-            yield repr(id(thing)).encode()
+            _OPAQUE[id(thing)] = thing
+            yield f"{_PROCESS} {id(thing)}".encode()
+
+
+_OPAQUE: dict[int, Any] = {}
+"""What has no bytes of its own is told by its address, in this process alone; kept, so that it stays."""
+
+_PROCESS = secrets.token_hex(16)
+
+
+def _foreign(module: str | None) -> bool:
+    """Whether a module is told by its name: it changes with an installation alone."""
+    top = (module or "").partition(".")[0]
+    return top in ("numpy", "numba", "scipy") or (top in sys.stdlib_module_names and top != "__main__")
+
+
+def _names(code: python_types.CodeType) -> Names:
+    """All names that the code and those nested in it (of comprehensions, say) look up."""
+    nested = (_names(constant) for constant in code.co_consts if isinstance(constant, python_types.CodeType))
+    return frozenset(code.co_names).union(*nested)
+
+
+def _referred(function: python_types.FunctionType, names: Names) -> dict[str, Any]:
+    """The globals and the closure values that a function refers to."""
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return {name: function.__globals__[name] for name in names & function.__globals__.keys()} | {
+        name: cell.cell_contents for name, cell in cells
+    }
 
 
 def _code(code: python_types.CodeType) -> Iterator[bytes]:
