@@ -220,6 +220,7 @@ def simulate(
     ascent: AscentKind = "normalized",
     replicas: Annotated[int, typer.Option(help="Independent runs.")] = 256,
     seed: Seed = 0,
+    backend: Annotated[str, typer.Option(help="auto, numba, numpy or torch.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Monte Carlo of each schedule, beside the smallest bound that applies."""
@@ -254,6 +255,7 @@ def simulate(
                 ascent=kind,
                 replicas=replicas,
                 seed=seed,
+                backend=cast("Any", backend),  # checked there
                 progress=partial(_tell, progress, task),
             )
             measured = trajectories.weighted(smallest.bound)

@@ -69,6 +69,19 @@ def test_simulate(capsys):
     assert row["99 % low"] <= row["measured"] <= row["99 % high"]
     assert row["from"] == "nonconvex_average_whole"
     assert 1 <= row["pairs a step"] <= 2
+    words = (
+        "simulate",
+        "0.5",
+        "--steps",
+        "20",
+        "--replicas",
+        "8",
+        "--problem",
+        "rippled",
+        "--backend",
+        "numpy",
+    )
+    assert as_json(capsys, *words)[0]["measured"] == pytest.approx(row["measured"], rel=1e-9)
 
 
 def test_train_and_resume(capsys, tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import doctest
 import functools
+import inspect
+import itertools
 import math
 from collections.abc import Callable
 
@@ -13,8 +15,8 @@ import pytest
 from conftest import NUMERIC, ONE_STEP
 from hypothesis import example, given, settings, strategies as st
 
-from rst_theory.bounds import ALL, applicable, best
-from rst_theory.notation import Assumption, DomainError
+from rst_theory.bounds import ALL, RealizedBound, applicable, best
+from rst_theory.notation import Assumption, DomainError, ProblemConstants
 from rst_theory.problems import (
     Coupled,
     DenseQuadratic,
@@ -483,6 +485,36 @@ def test_no_bound_claims_a_problem_of_unbounded_variance(bound):
     assert bound.missing(problem) & {Assumption.BOUNDED_VARIANCE, Assumption.NOISELESS}
 
 
+def at_infinite_noise(bound, mu: float, p: float, eta: float, rho: float, gamma: float) -> float:
+    """The bound at sigma = infinity, L = gap = distance = 1."""
+    given_ = {
+        "constants": ProblemConstants(L=1.0, mu=mu, sigma=math.inf, f_star=0.0),
+        "schedule": np.tile([p, p / 2], 2) if isinstance(bound, RealizedBound) else p,
+        "trials": np.array([p > 0, False, p > 0, False]),
+        "directional_noise": 0.5 if rho else None,
+        "p": p,
+        "steps": 4,
+        "eta": eta,
+        "rho": rho,
+        "gamma": gamma,
+        "gap": 1.0,
+        "distance": 1.0,
+        "gradient_norm": 1.0,
+    }
+    wanted = inspect.signature(bound.evaluate).parameters
+    return bound.evaluate(**{key: value for key, value in given_.items() if key in wanted})
+
+
+@pytest.mark.parametrize("bound", ALL.values(), ids=ALL)
+def test_at_infinite_noise_a_bound_is_infinite_or_refused(bound):
+    for setting in itertools.product([0, 0.5, 1], [0, 0.5, 1], [0, 0.1, 1, 1.9], [0, 0.2], [0, 1, 2]):
+        try:
+            value = at_infinite_noise(bound, *map(float, setting))
+        except DomainError:
+            continue
+        assert value == math.inf, setting
+
+
 @pytest.mark.parametrize("quantity", ["squared_gradient_norm", "gap", "final_gap", "final_squared_distance"])
 def test_the_search_for_a_bound_says_that_the_variance_is_unbounded(quantity):
     problem = LeastSquares(FEATURES, TARGETS, batch=4)
@@ -548,7 +580,9 @@ def test_own_functions_are_applied_row_by_row_and_coordinate_by_coordinate():
     assert isinstance(one.form(), Plain) and isinstance(many.form(), Separable)
 
 
-def test_the_example_of_own_functions():
+def test_the_example_of_own_functions(monkeypatch):
+    # In NumPy: compiling them takes seconds, and is tested with the engine.
+    monkeypatch.setattr("rst_theory.simulation.run._fastest", lambda setting: "numpy")
     (example_,) = doctest.DocTestFinder(recurse=False).find(FromFunctions, "FromFunctions")
     assert len(example_.examples) == 6
     assert doctest.DocTestRunner().run(example_).failed == 0

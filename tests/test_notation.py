@@ -179,9 +179,19 @@ def test_constants_are_checked_and_become_floats():
     assert ProblemConstants(L=2, mu=2).mu == 2
 
 
+@pytest.mark.parametrize("infinity", [math.inf, np.float64("inf"), np.float32("inf")])
+def test_noise_without_a_bound_is_infinite(infinity):
+    constants = ProblemConstants(L=1, sigma=infinity)
+    assert constants.sigma == math.inf and type(constants.sigma) is float
+    with pytest.raises(DomainError, match=r"noise level sigma in \[0, inf\)"):
+        QUANTITIES["sigma"].check(infinity)
+
+
 @pytest.mark.parametrize(
     "bad",
     [
+        {"sigma": -math.inf},
+        {"sigma": 10**400},
         {"L": 0},
         {"L": -1},
         {"L": math.inf},

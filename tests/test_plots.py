@@ -260,6 +260,15 @@ def _price() -> list[dict[str, Any]]:
     ]
 
 
+def _scaling() -> list[dict[str, Any]]:
+    return [
+        {"variable": variable, "value": value, "threads": n, "seconds": 1e-6 * value / n, "exponent": 1.0}
+        for variable in ("replicas", "steps", "coordinates")
+        for n in (1, 2)
+        for value in (10, 100, 1_000, 10_000)
+    ]
+
+
 def tables() -> dict[str, Any]:
     """The contents of a complete results folder, by file name."""
     return {
@@ -270,6 +279,7 @@ def tables() -> dict[str, Any]:
         "tightness": _tightness(),
         "agreement": _agreement(),
         "price": _price(),
+        "benchmark_scaling": _scaling(),
         "digits_runs": _runs(),
         "digits_summary": _summary(),
         "digits_history": _history(),
@@ -609,6 +619,7 @@ def _crowded() -> dict[str, list[dict[str, Any]]]:
             for row in _tightness()
         ],
         "price": [{**row, "pairs_vs_sgd": 1.5} for row in _price()],
+        "benchmark_scaling": [{**row, "seconds": 1e4 * row["seconds"]} for row in _scaling()],
         "digits_runs": [{**row, "seed": 1000 + i} for i in range(12) for row in _runs()],
         "digits_summary": summary,
         "digits_history": history,
@@ -770,7 +781,7 @@ HOSTILE = ("$\\frac{", "a $ b $ c", "<script>alert(1)</script>", "two\nlines", "
 def test_any_text_can_be_a_name(key: str, names: tuple[str, ...]) -> None:
     source, draw = plots.FIGURES[key]
     rows = tables()[source][:3]
-    field = next(f for f in ("name", "schedule", "method") if f in rows[0])
+    field = next(f for f in ("name", "schedule", "method", "variable") if f in rows[0])
     for row, name in zip(rows, names, strict=True):
         row[field] = name
     assert b"<script" not in plots.encoded(draw(rows), "svg")

@@ -281,8 +281,10 @@ def settle(
     gap: float | None = None,
     distance: float | None = None,
 ) -> Setting:
-    """The arguments of `RunBound.evaluate` as checked arrays."""
+    """The arguments of `RunBound.evaluate` as checked arrays; every bound here needs sigma < infinity."""
     T = natural("steps", steps, least=1)
+    if constants.sigma == math.inf:
+        raise DomainError(f"{A.BOUNDED_VARIANCE.name}, sigma < inf", constants.sigma)
     return Setting(
         p=sequence(schedule, T, QUANTITIES["p"]),
         eta=sequence(eta, T, QUANTITIES["eta"]),

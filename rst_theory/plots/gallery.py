@@ -16,6 +16,7 @@ from rst_theory.plots.cost import plot_cost
 from rst_theory.plots.pairs import plot_pairs
 from rst_theory.plots.price import plot_price
 from rst_theory.plots.regimes import plot_regimes
+from rst_theory.plots.scaling import plot_scaling
 from rst_theory.plots.schedules import plot_schedules
 from rst_theory.plots.tables import Results
 from rst_theory.plots.tightness import plot_tightness
@@ -34,6 +35,7 @@ FIGURES: dict[str, tuple[str, Callable[..., Figure]]] = {
     "regimes": ("one_step", lambda rows, width=style.DOUBLE: plot_regimes(width=width)),
     "tightness": ("tightness", plot_tightness),
     "price": ("price", plot_price),
+    "engine_scaling": ("benchmark_scaling", plot_scaling),
     "accuracy": ("digits_summary", plot_accuracy),
     "training": ("digits_history", plot_training),
     "pairs": ("digits_runs", plot_pairs),

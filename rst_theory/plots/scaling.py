@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rst_theory.plots import style
-from rst_theory.plots.tables import Field, ResultsError, Row
+from rst_theory.plots.tables import Row, checked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,13 +18,6 @@ __all__ = ["plot_scaling"]
 
 _TOP, _BOTTOM, _LEFT, _RIGHT, _GAP, _HEIGHT = 0.28, 0.42, 0.52, 0.14, 0.14, 1.7
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#332288")
-_FIELDS = {
-    "variable": Field("text"),
-    "value": Field("number", least=5e-324),
-    "threads": Field("integer", least=1),
-    "seconds": Field("number", least=5e-324),
-    "exponent": Field("number"),
-}
 
 
 @style.styled
@@ -40,7 +33,7 @@ def plot_scaling(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
     Raises:
         ResultsError: rows that are not of that form.
     """
-    table = _checked(rows)
+    table = checked("benchmark_scaling", rows)
     variables = style.ordered(row["variable"] for row in table)
     beside = len(variables) if width > 5 else 1
     across = (width - _LEFT - _RIGHT - (beside - 1) * _GAP) / beside
@@ -57,17 +50,6 @@ def plot_scaling(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
             axes.tick_params(labelleft=False)
     style.key(figure, "dots: medians   thin lines: slope 1 through the largest   β: fitted exponent")
     return figure
-
-
-def _checked(rows: Iterable[Row]) -> list[Row]:
-    table = list(rows)
-    if not table:
-        raise ResultsError("benchmark_scaling: no rows")
-    for i, row in enumerate(table, start=1):
-        for key, field in _FIELDS.items():
-            if problem := field.problem(row.get(key)):
-                raise ResultsError(f"benchmark_scaling, row {i}: field {key!r} {problem}")
-    return table
 
 
 def _draw(axes: Axes, rows: Sequence[Row], limits: tuple[float, float]) -> None:

@@ -217,6 +217,13 @@ SCHEMA: dict[str, dict[str, Field]] = {
         "p": _SHARE,
         "pairs_vs_sgd": _POSITIVE,
     },
+    "benchmark_scaling": {
+        "variable": _TEXT,
+        "value": _POSITIVE,
+        "threads": Field("integer", least=1),
+        "seconds": _POSITIVE,
+        "exponent": Field("number"),
+    },
     "claims": {
         "id": _TEXT,
         "statement": _TEXT,
@@ -255,6 +262,7 @@ _TABLES = (
     "tightness",
     "agreement",
     "price",
+    "benchmark_scaling",
     "digits_runs",
     "digits_summary",
     "digits_history",
@@ -317,6 +325,7 @@ class Results:
         tightness: a row per bound and setting: the bound beside the exact worst case.
         agreement: a row per bound: how it fared against random simulations.
         price: pairs that guarantee an accuracy, per method and strength of the regularization.
+        benchmark_scaling: a row per size and number of threads: the time of a simulation.
         digits_runs: a row per training run.
         digits_summary: a row per method.
         digits_history: a row per method and epoch.
@@ -331,6 +340,7 @@ class Results:
     tightness: list[Row] | None = None
     agreement: list[Row] | None = None
     price: list[Row] | None = None
+    benchmark_scaling: list[Row] | None = None
     digits_runs: list[Row] | None = None
     digits_summary: list[Row] | None = None
     digits_history: list[Row] | None = None

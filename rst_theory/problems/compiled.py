@@ -9,7 +9,6 @@ them.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -24,11 +23,10 @@ _ROUND = 1.5 * 2.0**52
 _LN_2 = 0.6931471803691238, 1.9082149292705877e-10
 """ln 2 in two parts; products of the first with integers below 2^21 are exact (Cody & Waite 1980)."""
 
-_TWO_PI = 6.2831853069365025, 2.4308402025215864e-10, 8.089064995183803e-21
-"""2 pi in three parts; products of the first two with integers below 2^20 are exact."""
+_TWO_PI = 6.2831853069365025, 2.430840202602477e-10
+"""2 pi in two parts, likewise, with integers below 2^20."""
 
 
-@functools.cache
 def compilable(function: Callable[..., Any]) -> Any:
     """The function as one that compiled functions can call; as it is where Numba is absent."""
     try:
@@ -74,7 +72,7 @@ def sine(x: Any) -> Any:
     x + sin(x) loses as much to its own rounding. Of an infinity or NaN it is a NaN or in that range.
     """
     k = (x * (0.5 / math.pi) + _ROUND) - _ROUND
-    r = ((x - k * _TWO_PI[0]) - k * _TWO_PI[1]) - k * _TWO_PI[2]
+    r = (x - k * _TWO_PI[0]) - k * _TWO_PI[1]
     r = min(max(r, -3.15), 3.15)
     z = r * r
     y = -8.18264298049409e-18 + z * 1.7742347021919554e-20

@@ -171,7 +171,8 @@ _BLOCK = 16
 @functools.cache
 def _formulas() -> tuple[Callable[..., None], Callable[..., None], Callable[..., None]]:
     """Value, gradient and gradient of a minibatch, of points side by side, with data = (z, [l2])."""
-    product, subtract, exp, copy = map(compilable, (multiply, subtract_transposed, decay, take))
+    product, subtract = compilable(multiply), compilable(subtract_transposed)
+    exp, copy = compilable(decay), compilable(take)
 
     def value(x: Any, out: Any, data: Any) -> None:
         z, l2 = data[0], data[1][0]

@@ -27,6 +27,8 @@ CAPTIONS = {
     "price": "Propagation pairs that guarantee an accuracy ε of the average squared gradient, relative to "
     "SGD's, against the strength of the regularization; the step size, and for the dotted line the "
     "probability, chosen for the least cost.",
+    "engine_scaling": "Time of a simulation against replicas, steps and coordinates, on one thread and on "
+    "two: medians, lines of slope 1 through the largest run, and the fitted exponent.",
     "accuracy": "Test accuracy against what it costs, with 99 % intervals of the mean; and paired "
     "differences over common seeds, with 99 % intervals: one that lies right of 0 is a lead.",
     "training": "Mean test accuracy after each epoch, with 99 % bands over the seeds.",

@@ -59,7 +59,7 @@ def _block(setting: Setting, origin: int, rows: slice, tell: Tell) -> Part:
             if t in column:
                 for name, sample in _measure(setting, x[rows]).items():
                     samples[name][column[t]] = sample
-                    measured = measured + sample
+                    measured = measured + 0.0 * sample  # finite where every one is
             setting.require_finite(x[rows], measured, max(t - 1, 0), first)
             if points is not None:
                 points[:, t] = x[rows]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core.caching import FunctionCache
 from numba.core.compiler import Compiler
 
 from rst_theory.simulation.fused.arithmetic import (
@@ -20,6 +21,7 @@ from rst_theory.simulation.fused.arithmetic import (
     philox,
     two_normals,
 )
+from rst_theory.simulation.fused.plug import source
 from rst_theory.simulation.sketch import BINS, HIGHEST, LOWEST, PER_OCTAVE
 
 __all__ = [
@@ -56,12 +58,23 @@ class _Unaliased(Compiler):
         return super().define_pipelines()
 
 
-kernel = njit(nogil=True, cache=True, error_model="numpy", pipeline_class=_Unaliased)
-"""Compiled once and kept on disk; holds no lock while it runs.
+class _Cache(FunctionCache):
+    """Told by the source of all that is compiled in here; Numba looks at the file of the function alone."""
 
-What every problem needs is compiled apart, once for all: inlined into each kernel it would take longer to
-compile than all the rest.
-"""
+    def _index_key(self, signature: Any, codegen: Any) -> Any:
+        return super()._index_key(signature, codegen), source()
+
+
+def kernel(function: Any) -> Any:
+    """Compiled once and kept on disk; holds no lock while it runs.
+
+    What every problem needs is compiled apart, once for all: inlined into each kernel it would take longer
+    to compile than all the rest.
+    """
+    compiled = njit(nogil=True, error_model="numpy", pipeline_class=_Unaliased)(function)
+    compiled._cache = _Cache(function)
+    return compiled
+
 
 _TWO_53 = 2.0**53
 _BELOW_53 = np.uint64(2**53 - 1)

@@ -30,7 +30,17 @@ from numba.extending import NativeValue, is_jitted, models, overload, register_m
 from rst_theory.problems.form import Coupled, Form, Plain, Separable
 from rst_theory.simulation import estimates, sketch
 
-__all__ = ["Plug", "curvature", "derivative", "gradient", "kind_of", "sampled_gradient", "value", "values"]
+__all__ = [
+    "Plug",
+    "curvature",
+    "derivative",
+    "gradient",
+    "kind_of",
+    "sampled_gradient",
+    "source",
+    "value",
+    "values",
+]
 
 
 class Plug:
@@ -213,7 +223,7 @@ def _functions(form: Form) -> Iterator[Callable[..., Any]]:
 
 
 def _digest(kind: str, *functions: Callable[..., Any]) -> str:
-    total = hashlib.sha256(_engine().encode())
+    total = hashlib.sha256(source().encode())
     total.update(kind.encode())
     for function in functions:
         for piece in _pieces(function, set()):
@@ -222,7 +232,7 @@ def _digest(kind: str, *functions: Callable[..., Any]) -> str:
 
 
 @functools.cache
-def _engine() -> str:
+def source() -> str:
     """A digest of the source of this engine."""
     total = hashlib.sha256()
     sources = [*Path(__file__).parent.glob("*.py"), Path(estimates.__file__), Path(sketch.__file__)]
