@@ -597,6 +597,23 @@ def test_what_has_no_form_runs_on_the_reference_and_one_line_says_so(caplog):
         simulate(Steeper([1.0]), 0.0, **K)
 
 
+def test_a_function_that_does_not_compile_runs_on_the_reference_and_one_line_says_so(caplog):
+    def gradient(x):
+        return np.array([float(str(v)) for v in x])
+
+    problem = FromFunctions(lambda x: 0.5 * float(x @ x), gradient, dimension=2, L=1.0, f_star=0.0)
+    running._say_once.cache_clear()
+    setting = {"steps": 2, "eta": 0.5, "rho": 0.1, "replicas": 3}
+    with caplog.at_level(logging.WARNING, logger="rst_theory"):
+        chosen = rst.simulate(problem, 0.0, **setting)
+        rst.simulate(problem, 0.0, **setting)
+    assert chosen.backend == "numpy" and chosen.final_gap.mean == 2 * 0.5 * 0.25**2
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert "cannot compile the problem's gradient" in line and line.endswith("runs on the NumPy reference.")
+    with pytest.raises(ValueError, match="cannot compile the problem's gradient"):
+        rst.simulate(problem, 0.0, **setting, backend="numba")
+
+
 def test_without_numba_the_reference_runs_and_one_line_says_so(caplog, monkeypatch):
     running._say_once.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

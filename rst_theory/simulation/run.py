@@ -16,7 +16,7 @@ from rst_theory.notation import Ascent, FloatArray, natural
 from rst_theory.problems import Problem
 from rst_theory.schedules import Schedule
 from rst_theory.simulation.progress import told
-from rst_theory.simulation.setting import Part, Setting, Tell
+from rst_theory.simulation.setting import CompilationError, Part, Setting, Tell
 from rst_theory.simulation.trajectories import Trajectories
 from rst_theory.trials import TrialsKind
 
@@ -104,7 +104,14 @@ def simulate(
     threads = None if threads is None else natural("threads", threads, least=1)
     name, engine = _engine(setting, backend, device, threads)
     with told(progress) as tell:
-        merged = _merged(engine(setting, tell))
+        try:
+            merged = _merged(engine(setting, tell))
+        except CompilationError as error:
+            if backend != "auto":
+                raise
+            _say_once(f"{str(error).splitlines()[0]} It runs on the NumPy reference.")
+            name, engine = _engine(setting, "numpy", device, threads)
+            merged = _merged(engine(setting, tell))
 
     def again(replica: int) -> FloatArray:
         replica = natural("replica", replica, below=2**32)

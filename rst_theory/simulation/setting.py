@@ -23,12 +23,16 @@ from rst_theory.simulation.estimates import Moments
 from rst_theory.simulation.sketch import BINS
 from rst_theory.trials import TrialsKind
 
-__all__ = ["DivergenceError", "Part", "Setting", "Tell"]
+__all__ = ["CompilationError", "DivergenceError", "Part", "Setting", "Tell"]
 
 _LARGEST_SKETCH = 2**30  # bytes
 
 Tell = Callable[[float], object]
 """Is told how much of a simulation is done, in (0, 1]."""
+
+
+class CompilationError(ValueError):
+    """A function of a problem that cannot be compiled."""
 
 
 class DivergenceError(ArithmeticError):
@@ -149,7 +153,7 @@ class Setting:
         order = type(self.problem).__mro__
         defined = {
             name: next(depth for depth, cls in enumerate(order) if name in vars(cls))
-            for name in ("form", "value", "gradient", "sample", "stochastic_gradient")
+            for name in ("form", "value", "gradient", "gap", "squared_distance", "sample", "stochastic_gradient")
         }
         return self.problem.form() if defined["form"] == min(defined.values()) else None
 

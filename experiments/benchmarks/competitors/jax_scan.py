@@ -15,7 +15,13 @@ from experiments.benchmarks.work import SEGMENTS, Run, Work, measured
 __all__ = ["prepare"]
 
 
-def prepare(work: Work, devices: int = 1, block: int | None = None, generator: str = "threefry2x32") -> Run:
+def prepare(
+    work: Work,
+    devices: int = 1,
+    block: int | None = None,
+    generator: str = "threefry2x32",
+    folded: bool = True,
+) -> Run:
     """A compiled run.
 
     Args:
@@ -23,6 +29,8 @@ def prepare(work: Work, devices: int = 1, block: int | None = None, generator: s
         devices: that the replicas are shared out to.
         block: replicas that run side by side; by default all of a device.
         generator: of random numbers, as JAX names it.
+        folded: whether the second gradient is folded into the first by hand, as only a quadratic allows;
+            otherwise the gradient is a function that is called at two points.
     """
     import jax  # type: ignore[import-not-found,unused-ignore]
     from jax.sharding import (  # type: ignore[import-not-found,unused-ignore]
@@ -40,9 +48,11 @@ def prepare(work: Work, devices: int = 1, block: int | None = None, generator: s
             f"{work.replicas} replicas do not divide into {devices} devices and blocks of {side}"
         )
 
+    run_block = partial(_samples, work, side, folded)
+
     def one_device(keys: Any) -> Any:
         """The samples (POINTS, share, 3), from a key for each block."""
-        samples = jax.lax.map(partial(_samples, work, side), keys) if block else _samples(work, side, keys[0])
+        samples = jax.lax.map(run_block, keys) if block else run_block(keys[0])
         return samples.swapaxes(0, 1).reshape(-1, share, 3) if block else samples
 
     run = one_device
@@ -57,7 +67,7 @@ def prepare(work: Work, devices: int = 1, block: int | None = None, generator: s
     return lambda: measured(compiled(keys))
 
 
-def _samples(work: Work, replicas: int, key: Any) -> Any:
+def _samples(work: Work, replicas: int, folded: bool, key: Any) -> Any:
     """The metrics of replicas side by side, (POINTS, replicas, 3)."""
     import jax
     import jax.numpy as jnp  # type: ignore[import-not-found,unused-ignore]
@@ -66,10 +76,12 @@ def _samples(work: Work, replicas: int, key: Any) -> Any:
 
     def step(x: Any, key: Any) -> tuple[Any, None]:
         for_noise, for_coins = jax.random.split(key)
-        g = lam * x
-        if work.noise:
-            g += work.noise * jax.random.normal(for_noise, x.shape, dtype=x.dtype)
+        noise = work.noise * jax.random.normal(for_noise, x.shape, dtype=x.dtype) if work.noise else 0.0
+        g = lam * x + noise
         coin = jax.random.bernoulli(for_coins, work.p, (replicas, 1))
+        if not folded:
+            y = x + work.rho * g / jnp.linalg.norm(g, axis=1, keepdims=True)
+            return x - work.eta * jnp.where(coin, lam * y + noise, g), None
         radius = jnp.where(coin, work.rho / jnp.linalg.norm(g, axis=1, keepdims=True), 0.0)
         return x - work.eta * (g + lam * (radius * g)), None
 

@@ -27,7 +27,7 @@ __all__ = ["aligned", "parts"]
 _CHUNKS = 64
 """Pieces of a run, at most."""
 
-_LEAST = 2**20
+_LEAST = 2**22
 """Replicas x steps x coordinates of a piece, at least: fewer are not worth a piece of their own."""
 
 _POLL = 0.05  # seconds

@@ -28,6 +28,7 @@ from numba.core.registry import cpu_target
 from numba.extending import NativeValue, is_jitted, models, overload, register_model, typeof_impl, unbox
 
 from rst_theory.problems.form import Coupled, Form, Plain, Separable
+from rst_theory.simulation.setting import CompilationError
 from rst_theory.simulation import estimates, sketch
 
 __all__ = [
@@ -122,14 +123,14 @@ def _compiled(plug: PlugType, name: str, *arguments: types.Type) -> tuple[Any, t
     """The function of that name of a form, compiled for these arguments, and the type of what it returns.
 
     Raises:
-        ValueError: Numba cannot compile it.
+        CompilationError: Numba cannot compile it.
     """
     function = getattr(_FORMS[plug.digest], name)
     try:
         compiled = function if is_jitted(function) else njit(error_model="numpy")(function)
         signature = types.Dispatcher(compiled).get_call_type(cpu_target.typing_context, arguments, {})
     except (NumbaError, TypeError) as error:
-        raise ValueError(
+        raise CompilationError(
             f"Numba cannot compile the problem's {name}, {function!r} (backend='numpy' runs it): {error}"
         ) from error
     return compiled, signature.return_type
@@ -139,7 +140,7 @@ def _number(plug: PlugType, name: str, *arguments: types.Type) -> Any:
     """A compiled function, whose results must be numbers."""
     function, returned = _compiled(plug, name, *arguments)
     if not isinstance(returned, _NUMBERS):
-        raise ValueError(f"the problem's {name} must return a number; got {returned}")
+        raise CompilationError(f"the problem's {name} must return a number; got {returned}")
     return function
 
 
@@ -188,7 +189,7 @@ def _gradient(plug, x, g, data):
         return lambda plug, x, g, data: function(x, g, data)
     function, returned = _compiled(plug, "gradient", _POINT)
     if not isinstance(getattr(returned, "dtype", None), _NUMBERS) or getattr(returned, "ndim", 1) != 1:
-        raise ValueError(f"the problem's gradient must return an array of shape (d,); got {returned}")
+        raise CompilationError(f"the problem's gradient must return an array of shape (d,); got {returned}")
 
     def one_by_one(plug, x, g, data):
         for j in range(x.shape[1]):
