@@ -44,6 +44,7 @@ def jax_workers():
     ):
         yield {
             "scan": lambda work: one.run(work).measured,
+            "unfolded": lambda work: one.run(work, folded=False).measured,
             "sharded": lambda work: two.run(work, devices=2).measured,
             "blocks": lambda work: two.run(work, devices=2, block=work.replicas // 4).measured,
         }
@@ -120,7 +121,7 @@ def test_the_torch_sam_has_the_law_of_the_reference() -> None:
     require_same_law(sam_loop.prepare(work)(), reference(work))
 
 
-@pytest.mark.parametrize("kind", ["scan", "sharded", "blocks"])
+@pytest.mark.parametrize("kind", ["scan", "unfolded", "sharded", "blocks"])
 def test_jax_computes_the_same(jax_workers, kind: str, expected: Measured) -> None:
     work = replace(TINY, noise=0.0, p=1.0, replicas=8)
     require_path(jax_workers[kind](work), work)

@@ -153,7 +153,7 @@ class Setting:
         order = type(self.problem).__mro__
         defined = {
             name: next(depth for depth, cls in enumerate(order) if name in vars(cls))
-            for name in ("form", "value", "gradient", "gap", "squared_distance", "sample", "stochastic_gradient")
+            for name in ("form", *_COMPUTED)
         }
         return self.problem.form() if defined["form"] == min(defined.values()) else None
 
@@ -190,6 +190,10 @@ class Part:
     extra_pairs: npt.NDArray[np.int64]
     points: FloatArray | None = None
     counts: dict[str, npt.NDArray[np.uint32]] | None = None
+
+
+_COMPUTED = ("value", "gradient", "gap", "squared_distance", "sample", "stochastic_gradient")
+"""What the form of a problem computes in its place."""
 
 
 def _start(problem: Problem, start: npt.ArrayLike | None) -> FloatArray:

@@ -28,8 +28,8 @@ from numba.core.registry import cpu_target
 from numba.extending import NativeValue, is_jitted, models, overload, register_model, typeof_impl, unbox
 
 from rst_theory.problems.form import Coupled, Form, Plain, Separable
-from rst_theory.simulation.setting import CompilationError
 from rst_theory.simulation import estimates, sketch
+from rst_theory.simulation.setting import CompilationError
 
 __all__ = [
     "Plug",
