@@ -36,25 +36,12 @@ def _gradient(plug, data, rows, indices, x, g):
 
 
 @inlined
-def step(
-    plug,
-    data,
-    rows,
-    x,
-    room,
-    lanes,
-    eta,
-    rho,
-    gamma,
-    coins,
-    perturbed,
-    normalized,
-    sigma,
-    normals,
-    indices,
-    state,
-):
+def step(form, x, room, lanes, method, trial, noise):
     """One step of every lane."""
+    plug, data, rows = form
+    eta, rho, gamma, normalized = method
+    coins, perturbed = trial
+    sigma, normals, indices, state = noise
     g, e, y, h = room[0], room[1], room[2], room[3]
     length2, scale, radius = lanes[0], lanes[1], lanes[2]
     d, W = x.shape

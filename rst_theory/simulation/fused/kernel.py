@@ -23,7 +23,13 @@ def measure(*arguments: object) -> None:
 
 
 def step(*arguments: object) -> None:
-    """One step of every lane."""
+    """One step of every lane.
+
+    Args:
+        arguments: the form (plug, data, rows); the points x; room and lanes to work in; the method
+            (eta, rho, gamma, normalized); the trial (coins, whether any is 1); the noise (sigma, normals,
+            indices, state).
+    """
     raise NotImplementedError
 
 
@@ -33,24 +39,8 @@ def _measure(plug, data, x, room, f, squared):
 
 
 @overload(step, inline="always")
-def _step(
-    plug,
-    data,
-    rows,
-    x,
-    room,
-    lanes,
-    eta,
-    rho,
-    gamma,
-    coins,
-    perturbed,
-    normalized,
-    sigma,
-    normals,
-    indices,
-    state,
-):
+def _step(form, x, room, lanes, method, trial, noise):
+    plug, _, _ = form
     return _KINDS[kind_of(plug)].step.py_func
 
 
@@ -189,24 +179,8 @@ def run(
                 t,
                 origin,
             )
-            step(
-                plug,
-                data,
-                rows,
-                x,
-                room,
-                lanes[7:],
-                eta[t],
-                rho[t],
-                gamma[t],
-                coins,
-                perturbed,
-                normalized,
-                sigma,
-                normals,
-                indices,
-                state,
-            )
+            method, trial = (eta[t], rho[t], gamma[t], normalized), (coins, perturbed)
+            step((plug, data, rows), x, room, lanes[7:], method, trial, (sigma, normals, indices, state))
             for j in range(W):
                 pairs[j] += coins[j]
 

@@ -20,29 +20,16 @@ __all__ = ["measure", "step"]
 
 
 @inlined
-def step(
-    plug,
-    data,
-    rows,
-    x,
-    room,
-    lanes,
-    eta,
-    rho,
-    gamma,
-    coins,
-    perturbed,
-    normalized,
-    sigma,
-    normals,
-    indices,
-    state,
-):
+def step(form, x, room, lanes, method, trial, noise):
     """One step of every lane.
 
     Without noise a perturbed step leaves the squared length of the next gradient in length2, so that the
     points are read once a step; NaN in its first place says that it is not known.
     """
+    plug, data, _ = form
+    eta, rho, gamma, normalized = method
+    coins, perturbed = trial
+    sigma, normals, _, state = noise
     g, length2, scale, radius = room[0], lanes[0], lanes[1], lanes[2]
     W = x.shape[1]
     if perturbed and normalized:

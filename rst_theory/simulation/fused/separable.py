@@ -32,25 +32,12 @@ def measure(plug, data, x, room, f, squared):
 
 
 @inlined
-def step(
-    plug,
-    data,
-    rows,
-    x,
-    room,
-    lanes,
-    eta,
-    rho,
-    gamma,
-    coins,
-    perturbed,
-    normalized,
-    sigma,
-    normals,
-    indices,
-    state,
-):
+def step(form, x, room, lanes, method, trial, noise):
     """One step of every lane."""
+    plug, data, _ = form
+    eta, rho, gamma, normalized = method
+    coins, perturbed = trial
+    sigma, normals, _, state = noise
     g, length2, scale, radius = room[0], lanes[0], lanes[1], lanes[2]
     if not perturbed:
         _descend(plug, data, x, eta, sigma, normals, state)
