@@ -97,9 +97,9 @@ def _convergence(bounds: list[Row]) -> Verdict:
     evidence = (
         f"The master bound, proved in this project, is not below the 99 % interval of the measured "
         f"average squared gradient in {len(bounds) - len(violations)} of {len(bounds)} cases; bound over "
-        f"measured value from {min(ratios):.4f} to {max(ratios):.2f}. For constant radii it keeps a floor of (qLρ)² as the "
-        "step size falls; with step sizes and radii of order 1/√t it falls as log T/√T. The "
-        "theorem of the paper itself was not at hand."
+        f"measured value from {min(ratios):.4f} to {max(ratios):.2f}. "
+        "For constant radii it keeps a floor of (qLρ)² as the step size falls; with step sizes and "
+        "radii of order 1/√t it falls as log T/√T. The theorem of the paper itself was not at hand."
     )
     verdict = "refuted" if violations else "verified"
     return verdict, f"{len(violations)} violations in {len(bounds)}", evidence
