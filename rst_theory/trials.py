@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from rst_theory.notation import QUANTITIES, FloatArray, natural
 
-__all__ = ["Trials", "TrialsKind", "coin", "philox4x32", "sequences", "uniform"]
+__all__ = ["Trials", "TrialsKind", "coin", "comb", "philox4x32", "sequences", "uniform"]
 
 TrialsKind = Literal["independent", "systematic"]
 
@@ -187,9 +187,22 @@ def _independent(p: FloatArray, seed: int, replicas: npt.NDArray[Any]) -> npt.ND
 
 
 def _systematic(p: FloatArray, seed: int, replicas: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    # In integer multiples of 2^-53 and modulo 1, so that no rounding can add or lose a trial.
     one = np.uint64(1 << _BITS)
-    increments = np.rint(p * 2.0**_BITS).astype(np.uint64)
+    increments, before = comb(p)
     offset = (uniform(seed, 0, replicas) * 2.0**_BITS).astype(np.uint64)
-    before = offset + np.cumsum(increments) - increments  # wraps modulo 2^64, a multiple of 2^53
-    return np.asarray((before & (one - np.uint64(1))) + increments >= one)
+    return np.asarray(((offset + before) & (one - np.uint64(1))) + increments >= one)
+
+
+def comb(p: FloatArray) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """The teeth of systematic trials: p_t, and S_{t-1} = p_0 + … + p_{t-1}, in multiples of 2^-53.
+
+    As integers, so that no rounding can add or lose a trial; the sums wrap modulo 2^64, a multiple of 2^53.
+
+    Args:
+        p: probabilities, float64 (T,).
+
+    Returns:
+        uint64 (T,), twice.
+    """
+    increments = np.rint(p * 2.0**_BITS).astype(np.uint64)
+    return increments, np.cumsum(increments) - increments

@@ -31,7 +31,7 @@ from rst_theory.bounds.base import (
 )
 from rst_theory.notation import QUANTITIES, FloatArray, ProblemConstants, natural
 from rst_theory.schedules import Schedule, Tabulated, sequence
-from rst_theory.trials import Trials, TrialsKind, sequences
+from rst_theory.trials import Trials, TrialsKind, comb, sequences
 
 if TYPE_CHECKING:
     import sympy
@@ -157,10 +157,9 @@ def _systematic_law(p: FloatArray) -> Iterator[tuple[float, npt.NDArray[np.bool_
     """
     one = np.uint64(1 << _BITS)
     within = one - np.uint64(1)
-    increments = np.rint(p * 2.0**_BITS).astype(np.uint64)
-    sums = np.cumsum(increments)  # wraps modulo 2^64, a multiple of 2^53
-    before = sums - increments
-    starts = np.unique(np.concatenate([np.zeros(1, np.uint64), (one - (sums & within)) & within]))
+    increments, before = comb(p)
+    after = before + increments
+    starts = np.unique(np.concatenate([np.zeros(1, np.uint64), (one - (after & within)) & within]))
     lengths = np.diff(np.append(starts, one)) / 2.0**_BITS
     for low, length in zip(starts, lengths, strict=True):
         yield float(length), ((low + before) & within) + increments >= one

@@ -14,19 +14,19 @@ import numpy.typing as npt
 
 from rst_theory.notation import DomainError, FloatArray
 
-__all__ = ["BINS", "HIGHEST", "LOWEST", "PER_OCTAVE", "bins", "count", "quantile"]
+__all__ = ["BINS", "HIGHEST", "LOWEST", "ORIGIN", "PER_OCTAVE", "SHIFT", "bins", "count", "quantile"]
 
 PER_OCTAVE = 64
 LOWEST, HIGHEST = -128, 64
 BINS = (HIGHEST - LOWEST) * PER_OCTAVE + 2
-_SHIFT = np.uint64(52 - 6)
-_ORIGIN = np.int64((1023 + LOWEST) * PER_OCTAVE)
+SHIFT = 52 - 6  # leaves the exponent and the 6 bits of fraction that PER_OCTAVE asks for
+ORIGIN = (1023 + LOWEST) * PER_OCTAVE  # what is left of 2^LOWEST
 
 
 def bins(samples: FloatArray) -> npt.NDArray[np.int64]:
     """The bin of each sample."""
-    leading = (np.asarray(samples, dtype=np.float64).view(np.uint64) >> _SHIFT).astype(np.int64)
-    within = np.clip(leading - _ORIGIN + 1, 0, BINS - 1)
+    leading = (np.asarray(samples, dtype=np.float64).view(np.uint64) >> np.uint64(SHIFT)).astype(np.int64)
+    within = np.clip(leading - ORIGIN + 1, 0, BINS - 1)
     return np.where(samples < 2.0**LOWEST, 0, within)
 
 

@@ -21,6 +21,7 @@ from rst_theory.simulation.fused.plug import Plug
 from rst_theory.simulation.reference import BLOCK
 from rst_theory.simulation.setting import DivergenceError, Part, Setting, Tell
 from rst_theory.simulation.sketch import BINS
+from rst_theory.trials import comb
 
 __all__ = ["aligned", "parts"]
 
@@ -79,7 +80,7 @@ class _Run:
         self.form = form
         self.plug = Plug(form)
         self.times = np.append(setting.times, setting.steps)
-        increments = np.rint(setting.p * 2.0**53).astype(np.uint64)
+        increments, before = comb(setting.p)
         self.data = tuple(_frozen(array) for array in form.data)
         parameters = {
             "f_star": setting.problem.constants.f_star,
@@ -92,7 +93,7 @@ class _Run:
             "normalized": setting.ascent == "normalized",
             "systematic": setting.trials == "systematic",
             "increments": increments,
-            "before": np.cumsum(increments) - increments,
+            "before": before,
             "seed": np.uint64(setting.seed),
             "times": self.times,
         }

@@ -1,4 +1,4 @@
-"""What both kernels do to the replicas that run side by side: one in each lane of a vector register.
+"""What the kernel does, for any form, to the replicas side by side: one in each lane of a vector register.
 
 Symbol key: W lanes, d coordinates, T steps, K+1 times of measurement, M measured quantities; replica
 origin + j is in lane j, and belongs to slot (origin + j) mod S. Arrays over lanes have the lane last.
@@ -22,7 +22,7 @@ from rst_theory.simulation.fused.arithmetic import (
     two_normals,
 )
 from rst_theory.simulation.fused.plug import source
-from rst_theory.simulation.sketch import BINS, HIGHEST, LOWEST, PER_OCTAVE
+from rst_theory.simulation.sketch import BINS, HIGHEST, LOWEST, ORIGIN, SHIFT
 
 __all__ = [
     "LANES",
@@ -79,8 +79,6 @@ def kernel(function: Any) -> Any:
 _TWO_53 = 2.0**53
 _BELOW_53 = np.uint64(2**53 - 1)
 _LOWEST, _HIGHEST = 2.0**LOWEST, 2.0**HIGHEST
-_ORIGIN = np.int64((1023 + LOWEST) * PER_OCTAVE)
-_SHIFT = 46  # leaves 6 bits of fraction: PER_OCTAVE = 64
 _SMALL, _LARGE = 1e-280, 1e280
 
 
@@ -189,7 +187,7 @@ def record(sample, k, slot, low, high, inverse, means, squares, sketch, broken):
         broken[j] = fma(0.0, sample[j], broken[j])
     if sketch.shape[1] > 0:
         for j in range(low, high):
-            bin_ = np.int64(leading_bits(sample[j], _SHIFT)) - _ORIGIN + 1
+            bin_ = np.int64(leading_bits(sample[j], SHIFT)) - ORIGIN + 1
             if sample[j] < _LOWEST:
                 bin_ = np.int64(0)
             elif not sample[j] < _HIGHEST:  # or a NaN, of a replica that diverged
