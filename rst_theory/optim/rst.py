@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from rst_theory.method import direction
 from rst_theory.notation import Ascent
-from rst_theory.optim.plan import Parameter, Plan
+from rst_theory.optim.ascent import Point, ascend
+from rst_theory.optim.data_parallel import LocalPass
+from rst_theory.optim.finiteness import FiniteChecks
+from rst_theory.optim.groups import GroupPerturbations, Perturb
+from rst_theory.optim.lengths import length
+from rst_theory.optim.mixture import clip, mix
+from rst_theory.optim.options import OFFSET, Options
+from rst_theory.optim.passes import Buffers, RandomState
+from rst_theory.optim.perturbation import Perturbation, Storage
+from rst_theory.optim.plan import Parameter, Plan, require_same
+from rst_theory.optim.shards import is_distributed
 from rst_theory.trials import TrialsKind
 
 __all__ = ["RST"]
@@ -53,19 +64,40 @@ class RST(Optimizer):
 
     `param_groups`, `state` and `defaults` are the base's own, so a learning-rate scheduler may be attached
     to either of the two. A parameter that gets no gradient in one pass of two counts as zero there; one
-    that gets none in either, or is frozen, is left alone. Weights are restored bit for bit, in place, after
-    the second pass, also where it raises; a step that raises is not counted.
+    that gets none in either, or is frozen, is left alone. Weights are restored bit for bit, at the same
+    addresses, after the second pass, also where it raises; a step that raises is not counted. No step waits
+    for a GPU, unless a scaler is given.
 
     Args:
         base_optimizer: any `torch.optim.Optimizer` whose own step needs no closure.
         schedule: the probabilities p_t, a `rst_theory.schedules.Schedule`; a number is constant.
         total_steps: T; may be left out where schedule, rho and gamma do not depend on it.
         rho: the radii rho_t >= 0: a number, an array (T,), or a schedule.
-        gamma: the mixing coefficients gamma_t >= 0, likewise. With `matched_gamma` the degree of
-            regularization p_t gamma_t is free to choose.
+        gamma: the mixing coefficients gamma_t >= 0, likewise; 1 if neither gamma nor degree is given.
+        degree: instead of gamma, the degree of sharpness regularization kappa_t, likewise: then
+            gamma_t = kappa_t / p_t (`matched_gamma`), and 0 where p_t = 0.
+        max_gamma: a cap on these coefficients; `degree_attained` tells what is left of the degree.
         seed: of the trials, 0 <= seed < 2^64; they are those of `rst_theory.trials.Trials`.
         trials: "independent", or "systematic" (the cost known to within one pair; needs total_steps).
         ascent: "normalized" or "unnormalized".
+        adaptive: scale the perturbation of each entry by |x| + adaptive_offset (ASAM, arXiv 2102.11600).
+        adaptive_offset: >= 0, in the unit of the weights.
+        perturb_groups: one entry for each parameter group: True, perturbed with radius rho; False, left out
+            of the perturbation and of its norm; a radius of its own (number, array or schedule); or a
+            mapping with "rho" and "adaptive". A group's dict may hold the same under "perturb", which is
+            taken out of it. None: all are perturbed alike.
+        clip_direction: the length of the direction that the base gets is cut to this, at every step.
+        clip_ascent: the length of the first gradient is cut to this for an unnormalized ascent; a
+            normalized one does not feel it.
+        model: the module that is trained, or the DistributedDataParallel around it. Given it, running
+            statistics (batch normalization's, or those of any layer that keeps them in buffers) are counted
+            once a step.
+        sync_perturbation: False: with DistributedDataParallel, each rank is perturbed by its own gradient
+            and the first pass of a perturbed step goes without all-reduce. True: by the gradient of the
+            joined minibatch, as one process would be.
+        replay_randomness: both passes draw the same random numbers (dropout masks), and a perturbed step
+            moves torch's generators on as far as a plain one.
+        storage: "auto", "swap" or "copy", see `Storage`.
 
     Attributes:
         base: the base optimizer.
@@ -74,25 +106,44 @@ class RST(Optimizer):
 
     Raises:
         TypeError: base_optimizer is no optimizer, or needs a closure itself.
-        ValueError: total_steps missing where it is needed, or an unknown kind of trials or ascent.
-        DomainError: a probability, radius, coefficient or seed outside its domain, named with its t.
+        ValueError: total_steps missing where it is needed, an unknown kind of trials, ascent or storage, both
+            gamma and degree, entries that do not match the groups, sync_perturbation=False with sharded
+            parameters.
+        DomainError: a probability, radius, coefficient, limit or seed outside its domain, named with its t.
 
     Example:
         >>> base = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)   # doctest: +SKIP
-        >>> optimizer = RST(base, schedule=0.5, rho=0.05)                      # doctest: +SKIP
+        >>> optimizer = RST(base, schedule=0.5, rho=0.05, model=model)         # doctest: +SKIP
         >>> def closure():                                                     # doctest: +SKIP
         ...     optimizer.zero_grad()
         ...     loss = loss_function(model(inputs), targets)
         ...     loss.backward()
         ...     return loss
         >>> loss = optimizer.step(closure)                                     # doctest: +SKIP
+
+        A loop that owns its passes:
+
+        >>> optimizer.zero_grad()                                              # doctest: +SKIP
+        >>> loss_function(model(inputs), targets).backward()                   # doctest: +SKIP
+        >>> if optimizer.will_perturb:                                         # doctest: +SKIP
+        ...     with optimizer.perturbed():
+        ...         loss_function(model(inputs), targets).backward()
+        >>> optimizer.step()                                                   # doctest: +SKIP
     """
 
     base: Optimizer
     steps_taken: int
     perturbed_steps: int
     _plan: Plan
-    _kept: dict[Tensor, Tensor]
+    _groups: GroupPerturbations
+    _perturbation: Perturbation
+    _checks: FiniteChecks
+    _options: Options
+    _buffers: Buffers | None
+    _local_pass: LocalPass | None
+    _mixed: bool
+    _in_second_pass: bool
+    _before_first_pass: RandomState | None
 
     def __init__(
         self,
@@ -100,16 +151,47 @@ class RST(Optimizer):
         schedule: Parameter,
         total_steps: int | None = None,
         rho: Parameter = 0.05,
-        gamma: Parameter = 1.0,
+        gamma: Parameter | None = None,
         seed: int = 0,
         trials: TrialsKind = "independent",
         ascent: Ascent = "normalized",
+        *,
+        degree: Parameter | None = None,
+        max_gamma: float | None = None,
+        adaptive: bool = False,
+        adaptive_offset: float = OFFSET,
+        perturb_groups: Sequence[Perturb] | None = None,
+        clip_direction: float | None = None,
+        clip_ascent: float | None = None,
+        model: nn.Module | None = None,
+        sync_perturbation: bool = True,
+        replay_randomness: bool = False,
+        storage: Storage = "auto",
     ) -> None:
         _require_closureless(base_optimizer)
-        plan = Plan(schedule, total_steps, rho, gamma, seed, trials, ascent)
+        plan = Plan(schedule, total_steps, rho, gamma, degree, max_gamma, seed, trials, ascent)
+        options = Options(
+            adaptive_offset, clip_direction, clip_ascent, model, sync_perturbation, replay_randomness, storage
+        )
+        asked = [group.pop("perturb", True) for group in base_optimizer.param_groups]
+        groups = GroupPerturbations(plan, adaptive)
+        groups.extend(asked if perturb_groups is None else perturb_groups, len(asked))
         # Optimizer.__init__ would give this optimizer groups and state of its own; __setstate__ gives it
         # what else an optimizer has.
-        self.__setstate__({"base": base_optimizer, "_plan": plan, "steps_taken": 0, "perturbed_steps": 0})
+        self.__setstate__(
+            {
+                "base": base_optimizer,
+                "_plan": plan,
+                "_groups": groups,
+                "_options": options,
+                "steps_taken": 0,
+                "perturbed_steps": 0,
+            }
+        )
+        if not sync_perturbation and any(is_distributed(p) for p in self._trained()):
+            raise ValueError(
+                "sync_perturbation=False needs whole gradients on every rank; these parameters are sharded"
+            )
 
     # ---- what is shared with the base
 
@@ -141,92 +223,262 @@ class RST(Optimizer):
         self.base.defaults = defaults
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        self.base.add_param_group(param_group)
+        """Add a group to the base; its "perturb", if it has one, says how it is perturbed."""
+        group = dict(param_group)
+        perturb = group.pop("perturb", True)
+        before = len(self.param_groups)
+        self._groups.require(before)
+        self._groups.append(perturb)
+        try:
+            self.base.add_param_group(group)
+        except BaseException:
+            self._groups.drop(before)
+            raise
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         self.base.zero_grad(set_to_none)
 
-    # ---- the step
+    # ---- what is known beforehand
 
     @property
     def will_perturb(self) -> bool:
-        """The trial of the next step: whether it will call its closure twice.
+        """The trial of the next step: whether it takes two passes.
 
         Raises:
             DomainError: total_steps steps have been taken.
         """
         return self._plan.trial(self.steps_taken)
 
-    def step(self, closure: Callable[[], Loss] | None = None) -> Loss:
+    @property
+    def is_perturbed(self) -> bool:
+        """Whether this is the second pass of a step, at the perturbed weights: for metrics in a closure."""
+        return self._in_second_pass
+
+    @property
+    def degree_attained(self) -> float:
+        """The degree of sharpness regularization p_t gamma_t: its mean over the run.
+
+        Without total_steps it is the value at the next step.
+        """
+        return self._plan.degree_attained(self.steps_taken)
+
+    # ---- the step
+
+    @overload  # type: ignore[override]
+    def step(self, closure: None = None, scaler: GradScaler | None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], Loss], scaler: GradScaler | None = None) -> Loss: ...
+    def step(
+        self, closure: Callable[[], Loss] | None = None, scaler: GradScaler | None = None
+    ) -> Loss | None:
         """One step.
 
         Args:
             closure: clears the gradients, computes the loss, calls backward and returns the loss; called
-                once, or twice where the trial is 1, on the same minibatch, with gradients enabled.
+                once, or twice where the trial is 1, on the same minibatch, with gradients enabled. Several
+                micro-batches may be accumulated in it. None where the loop has run the passes itself.
+            scaler: of half-precision training: the closure calls `scaler.scale(loss).backward()`; this step
+                calls `scaler.step` on the base, and the caller `scaler.update` afterwards. An infinity in
+                either pass skips the step, which is counted all the same.
 
         Returns:
             The loss at the unperturbed weights, as the closure returned it.
 
         Raises:
-            TypeError: no closure.
+            TypeError: no closure, where the step is perturbed and `perturbed` has not been used.
             DomainError: a step beyond total_steps.
-            FloatingPointError: the gradient of a perturbed step is not finite; the weights are untouched.
+            FloatingPointError: without a scaler, a gradient of a perturbed step is not finite. On the CPU
+                the weights are untouched; elsewhere this is told one step late, so as not to wait.
         """
-        if closure is None:
+        self._checks.raise_late()
+        perturb, loss = self.will_perturb, None
+        if closure is not None:
+            if self._mixed:
+                raise TypeError("perturbed() has run the second pass of this step: call step without closure")
+            with self.first_pass(), torch.enable_grad():
+                loss = closure()
+            if perturb:
+                with self.perturbed(scaler), torch.enable_grad():
+                    closure()
+        elif perturb and not self._mixed:
             raise TypeError(
-                "RST.step needs a closure that clears the gradients, computes the loss, calls backward and "
-                "returns the loss: a perturbed step calls it twice"
+                "this step is perturbed: give RST.step a closure that clears the gradients, computes the "
+                "loss, calls backward and returns the loss; or run the second pass yourself, within "
+                "perturbed(), where will_perturb is True"
             )
-        t = self.steps_taken
-        perturbed = self._plan.trial(t)
-        with torch.enable_grad():
-            loss = closure()
-        if perturbed:
-            self._mix_in_second_pass(closure, self._plan.at("rho", t), self._plan.at("gamma", t))
-        self.base.step()
+        self._clip_direction(scaler)
+        if scaler is None:
+            self.base.step()
+        else:
+            scaler.step(self.base)
         self.steps_taken += 1
-        self.perturbed_steps += perturbed
+        self.perturbed_steps += perturb
+        self._mixed = False
         return loss
 
-    @torch.no_grad()
-    def _mix_in_second_pass(self, closure: Callable[[], object], rho: float, gamma: float) -> None:
-        """Turn each gradient g into the direction (1 - gamma) g + gamma g_adv."""
-        trained = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
-        points = [p for p in trained if p.grad is not None]
-        kept = [self._keep(p) for p in points]
+    @contextmanager
+    def first_pass(self) -> Iterator[None]:
+        """Around the first forward and backward of a loop that owns its passes.
+
+        Needed there for sync_perturbation=False and replay_randomness=True only; `step` does it by itself.
+        """
+        if not self.will_perturb:
+            yield
+            return
+        if self._options.replay_randomness:
+            self._before_first_pass = RandomState.now({p.device for p in self._trained()})
+        with nullcontext() if self._local_pass is None else self._local_pass.no_sync():
+            yield
+
+    @contextmanager
+    def perturbed(self, scaler: GradScaler | None = None) -> Iterator[None]:
+        """Around the second forward and backward of a perturbed step, in a loop that owns its passes.
+
+        Within it the weights are the perturbed ones and the gradients are cleared; after it the weights are
+        back and the gradients hold the direction (1 - gamma) g + gamma g_adv. Then comes `step()`.
+
+        Args:
+            scaler: as in `step`.
+
+        Raises:
+            RuntimeError: the trial of this step is 0, or it has been perturbed already; or the second
+                backward wrote over the first gradients.
+            FloatingPointError: as in `step`.
+        """
+        if not self.will_perturb or self._mixed:
+            done = "has had its second pass" if self._mixed else "has trial 0: see will_perturb"
+            raise RuntimeError(f"step {self.steps_taken} {done}")
+        trained, gamma = self._trained(), self._gamma()
+        scaled = scaler is not None and scaler.is_enabled()
         try:
-            self._ascend(points, rho)
-            # Taken out of .grad, so that no way of clearing the gradients can wipe them.
-            first = [p.grad for p in trained]
-            for p in trained:
-                p.grad = None
-            with torch.enable_grad():
-                closure()
+            accepted = self._ascend(scaler if scaled else None)
+            first = self._take_gradients(trained, keep=not _is_one(gamma) or not accepted)
+            with self._second_pass():
+                yield
         finally:
-            for p, weights in zip(points, kept, strict=True):
-                p.copy_(weights)
-        for p, g in zip(trained, first, strict=True):
-            if g is not None or p.grad is not None:
-                p.grad = direction(_or_zero(g, p), _or_zero(p.grad, p), gamma)
+            self._perturbation.back()
+        if accepted:
+            self._mix(trained, first, gamma, checked=not scaled)
+        else:
+            _refuse(trained, first)
+        self._mixed = True
 
-    def _ascend(self, points: Sequence[Tensor], rho: float) -> None:
-        """Move the points to x + rho g/||g||, or to x + rho g."""
-        gradients = [p.grad for p in points if p.grad is not None]
-        unit, length = _scaled(gradients, self.steps_taken)
-        if self._plan.ascent == "unnormalized":
-            unit, length = gradients, 1.0
-        for p, g in zip(points, unit, strict=True):
-            p.add_(g, alpha=rho / length)
+    @torch.no_grad()
+    def _ascend(self, scaler: GradScaler | None) -> bool:
+        """Move the weights to the perturbed point; False where the scaler has to refuse the step."""
+        points = [
+            Point(p, p.grad, rho, self._groups[i].adaptive)
+            for i, group in enumerate(self.param_groups)
+            if (rho := self._radius(i)) is not None
+            for p in group["params"]
+            if p.requires_grad and p.grad is not None
+        ]
+        loss_scale = 1.0 if scaler is None else scaler.get_scale()
+        options = self._options
+        size, moves = ascend(
+            points, self._plan.ascent, options.adaptive_offset, options.clip_ascent, loss_scale
+        )
+        what = f"the length of the first gradient of step {self.steps_taken}"
+        if scaler is None and isinstance(size, Tensor):
+            self._checks.note(size, what)
+        elif not self._finite_everywhere(size):
+            if scaler is not None:
+                return False
+            raise FloatingPointError(f"{what} is {float(size)}; the weights are untouched")
+        self._perturbation.move(moves)
+        return True
 
-    def _keep(self, p: Tensor) -> Tensor:
-        """A copy of the weights in a buffer that stays from step to step."""
-        kept = self._kept.get(p)
-        if kept is None or (kept.shape, kept.dtype, kept.device) != (p.shape, p.dtype, p.device):
-            kept = self._kept[p] = torch.empty_like(p, requires_grad=False)
-        kept.copy_(p)
-        return kept
+    def _finite_everywhere(self, size: float | Tensor) -> bool:
+        """Whether a length is finite, on all ranks where each has its own."""
+        finite = math.isfinite(size)
+        return finite if self._local_pass is None else not self._local_pass.anywhere(not finite)
+
+    def _take_gradients(self, trained: list[Tensor], keep: bool) -> list[Tensor | None]:
+        """Take the gradients out of `.grad`, so that no way of clearing them can wipe them.
+
+        Where they are not kept, their memory is free for the second pass; zeros without memory of their own
+        tell which there were.
+        """
+        gradients = [p.grad for p in trained]
+        for p in trained:
+            p.grad = None
+        if keep:
+            # A view into a bucket of DistributedDataParallel is written over by the next backward.
+            return [g.clone() if g is not None and _is_view(g) else g for g in gradients]
+        return [g if g is None or is_distributed(g) else g.new_zeros(()).expand(g.shape) for g in gradients]
+
+    @contextmanager
+    def _second_pass(self) -> Iterator[None]:
+        """Around the second pass: statistics are not counted, and random numbers are drawn again if asked."""
+        replayed, after = self._before_first_pass, None
+        if self._options.replay_randomness and replayed is None:
+            raise RuntimeError("replay_randomness=True needs the first pass within first_pass()")
+        if self._buffers is not None:
+            self._buffers.keep()
+        if replayed is not None:
+            after = RandomState.now(set(replayed.devices))
+            replayed.restore()
+        self._in_second_pass = True
+        try:
+            yield
+        finally:
+            self._in_second_pass = False
+            if after is not None:
+                after.restore()
+                self._before_first_pass = None
+            if self._buffers is not None:
+                self._buffers.bring_back()
+
+    @torch.no_grad()
+    def _mix(
+        self, trained: list[Tensor], first: list[Tensor | None], gamma: float | Tensor, checked: bool
+    ) -> None:
+        """Turn the second gradients in `.grad` into the direction (1 - gamma) g + gamma g_adv."""
+        second = [p.grad for p in trained]
+        if checked:
+            size = length([g for g in second if g is not None])
+            self._checks.require(size, f"the length of the second gradient of step {self.steps_taken}")
+        if any(_share_memory(g, g_adv) for g, g_adv in zip(first, second, strict=True)):
+            raise RuntimeError(
+                "the second backward wrote over the first gradients: let backward allocate its gradients "
+                "(zero_grad with set_to_none=True), or take gamma = 1"
+            )
+        if self._local_pass is not None and not _is_one(gamma):
+            # Which gradients there are after the all-reduce of the second pass is the same on every rank.
+            joint = [i for i, g_adv in enumerate(second) if g_adv is not None]
+            means = [torch.zeros_like(trained[i]) if (g := first[i]) is None else g for i in joint]
+            self._local_pass.mean(means)
+            for i, mean in zip(joint, means, strict=True):
+                first[i] = mean
+        mix(trained, first, gamma)
+
+    @torch.no_grad()
+    def _clip_direction(self, scaler: GradScaler | None) -> None:
+        if (limit := self._options.clip_direction) is None:
+            return
+        if scaler is not None:
+            scaler.unscale_(self.base)
+        gradients = [p.grad for p in self._trained() if p.grad is not None]
+        size = length(gradients)
+        if scaler is None:
+            self._checks.require(size, f"the length of the direction of step {self.steps_taken}")
+        clip(gradients, size, limit)
+
+    def _trained(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
+
+    def _radius(self, group: int) -> float | Tensor | None:
+        return self._groups.radius(group, self.steps_taken)
+
+    def _gamma(self) -> float | Tensor:
+        return self._plan.at("gamma", self.steps_taken)
 
     # ---- checkpoints and copies
+
+    def _settings(self) -> dict[str, Any]:
+        """What the rest of a run depends on beside weights and state; equal for equal runs."""
+        groups = self._groups.to_list(len(self.param_groups))
+        return {**self._plan.to_dict(), "perturb_groups": groups, **self._options.to_dict()}
 
     def state_dict(self) -> dict[str, Any]:
         """The base optimizer's state dict, and under "rst" the step counter and the plan of the run."""
@@ -235,7 +487,7 @@ class RST(Optimizer):
         rst = {
             "steps_taken": self.steps_taken,
             "perturbed_steps": self.perturbed_steps,
-            "plan": self._plan.to_dict(),
+            "plan": self._settings(),
         }
         state = {**self.base.state_dict(), "rst": rst}
         for after in self._optimizer_state_dict_post_hooks.values():
@@ -255,21 +507,38 @@ class RST(Optimizer):
         if "rst" not in state:
             raise ValueError("the state dict has no entry 'rst': it is not the state of an RST optimizer")
         rst = state.pop("rst")
-        self._plan.require_same(rst["plan"])
+        require_same(self._settings(), rst["plan"])
         self.base.load_state_dict(state)
         self.steps_taken, self.perturbed_steps = rst["steps_taken"], rst["perturbed_steps"]
+        self._mixed = False
         for after in self._optimizer_load_state_dict_post_hooks.values():
             after(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: self.__dict__[key] for key in ("base", "_plan", "steps_taken", "perturbed_steps")}
+        return {key: self.__dict__[key] for key in _STATE}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({**state, "_kept": {}})
+        options: Options = state["_options"]
+        model = options.model
+        super().__setstate__(
+            {
+                **state,
+                "_perturbation": Perturbation(options.storage),
+                "_checks": FiniteChecks(),
+                "_buffers": None if model is None else Buffers(model),
+                "_local_pass": None if options.sync_perturbation else LocalPass(model),
+                "_mixed": False,
+                "_in_second_pass": False,
+                "_before_first_pass": None,
+            }
+        )
 
     def __repr__(self) -> str:
         plan = ", ".join(f"{f.name}={getattr(self._plan, f.name)!r}" for f in fields(Plan) if f.init)
         return f"RST({plan}, base={self.base!r})"
+
+
+_STATE = ("base", "_plan", "_groups", "_options", "steps_taken", "perturbed_steps")
 
 
 def _require_closureless(base: Optimizer) -> None:
@@ -281,36 +550,23 @@ def _require_closureless(base: Optimizer) -> None:
         raise TypeError(f"base_optimizer {type(base).__name__} needs a closure for its own step")
 
 
-def _or_zero(gradient: Tensor | None, p: Tensor) -> Tensor:
-    return torch.zeros_like(p, requires_grad=False) if gradient is None else gradient
+def _is_one(gamma: float | Tensor) -> bool:
+    return not isinstance(gamma, Tensor) and gamma == 1
 
 
-def _scaled(gradients: list[Tensor], t: int) -> tuple[list[Tensor], float]:
-    """Tensors g_i and a length such that g_i / length is the unit gradient; (zeros, 1) for a zero one.
-
-    The gradient is divided by its largest entry first where squares would leave the floating range.
-
-    Raises:
-        FloatingPointError: an entry is infinite or NaN.
-    """
-    length = _norm(gradients)
-    if math.isfinite(length) and length > max(map(_least_safe, gradients), default=math.inf):
-        return gradients, length
-    largest = _norm(gradients, math.inf)
-    if not math.isfinite(largest):
-        raise FloatingPointError(f"the gradient norm at step {t} is {length}; the weights are untouched")
-    if largest == 0:
-        return gradients, 1.0
-    scaled = [g / largest for g in gradients]
-    return scaled, _norm(scaled)
+def _refuse(trained: list[Tensor], first: list[Tensor | None]) -> None:
+    """Leave gradients that no scaler accepts: it then skips the step and lowers its scale, on every rank."""
+    for p, g in zip(trained, first, strict=True):
+        p.grad = None if g is None else g.mul_(math.inf)
 
 
-def _norm(gradients: list[Tensor], order: float = 2.0) -> float:
-    entries = [g.coalesce().values() if g.is_sparse else g for g in gradients]
-    return float(torch.nn.utils.get_total_norm(entries, order))
+def _is_view(g: Tensor) -> bool:
+    """Whether a gradient is a part of some larger memory."""
+    plain = g.layout is torch.strided and not is_distributed(g)
+    return plain and g.untyped_storage().nbytes() != g.numel() * g.element_size()
 
 
-def _least_safe(g: Tensor) -> float:
-    """A length below which the squares of entries that matter may underflow."""
-    precision = torch.finfo(g.dtype)
-    return math.sqrt(precision.tiny) / precision.eps
+def _share_memory(g: Tensor | None, g_adv: Tensor | None) -> bool:
+    if g is None or g_adv is None or not (g.layout is g_adv.layout is torch.strided) or is_distributed(g):
+        return False
+    return g.numel() > 0 and not g.is_meta and g.data_ptr() == g_adv.data_ptr()

@@ -1,0 +1,109 @@
+"""The Euclidean length of a list of tensors taken together, whatever their size, precision, place and layout.
+
+On the CPU it is a number. On another device it is a tensor there, so that no step waits for the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from rst_theory.optim.shards import gathered, local, process_groups
+
+__all__ = ["by_device_and_type", "entries", "is_finite", "length"]
+
+_EXACT = (torch.float32, torch.float64)  # whose dot products are taken as they are
+
+
+def length(tensors: Sequence[Tensor]) -> float | Tensor:
+    """The square root of the sum of |entry|^2 over all tensors; 0 for none.
+
+    Squares that leave the floating range do not spoil it: a length is infinite or NaN only where an entry is.
+    A tensor that is sharded over processes counts whole, with one collective call for each of its meshes.
+
+    Args:
+        tensors: real, complex, sparse, or distributed (`torch.distributed.tensor.DTensor`).
+
+    Returns:
+        A number where all tensors are on the CPU, else a float64 tensor () (float32 where the device has no
+        float64) on the first tensor's device.
+
+    Raises:
+        ValueError: a distributed tensor that holds partial sums.
+    """
+    by_sharding: dict[tuple[Any, ...], list[Tensor]] = {}
+    for tensor in tensors:
+        by_sharding.setdefault(process_groups(tensor), []).append(entries(local(tensor)))
+    if all(t.device.type == "cpu" for part in by_sharding.values() for t in part):
+        return math.hypot(*(n for g, part in by_sharding.items() for n in gathered(_on_host(part), g)))
+    parts = [gathered(_on_device(part), g) for g, part in by_sharding.items()]
+    joined = torch.cat([part.to(parts[0].device) for part in parts])
+    return cast("Tensor", torch.linalg.vector_norm(joined))
+
+
+def is_finite(size: float | Tensor) -> bool | Tensor:
+    """Whether a length is neither infinite nor NaN; a tensor for a tensor."""
+    return torch.isfinite(size) if isinstance(size, Tensor) else math.isfinite(size)
+
+
+def entries(tensor: Tensor) -> Tensor:
+    """The real entries of a tensor: the values of a sparse one, the parts of a complex one."""
+    values = tensor.coalesce().values() if tensor.is_sparse else tensor
+    return torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
+
+
+def _on_host(tensors: Sequence[Tensor]) -> float:
+    return math.hypot(*map(_length_of_one, tensors))
+
+
+def _length_of_one(tensor: Tensor) -> float:
+    if not tensor.numel():
+        return 0.0
+    if tensor.dtype in _EXACT:
+        # A dot product is the fastest reduction there is; it needs the entries in one row.
+        row = tensor.view(-1) if tensor.is_contiguous() else None
+        square = (
+            float(torch.dot(row, row)) if row is not None else float(torch.linalg.vector_norm(tensor)) ** 2
+        )
+        if _least_safe(tensor.dtype) < square < math.inf:
+            return math.sqrt(square)
+        if tensor.dtype == torch.float64:
+            largest = float(torch.linalg.vector_norm(tensor, math.inf))
+            if largest in (0.0, math.inf) or math.isnan(largest):
+                return largest
+            return largest * float(torch.linalg.vector_norm(tensor / largest))
+    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
+
+
+def _on_device(tensors: Sequence[Tensor]) -> Tensor:
+    """The length as a tensor (), without waiting for it."""
+    wide = torch.float32 if tensors[0].device.type == "mps" else torch.float64
+    norms = [torch.zeros((), dtype=wide, device=tensors[0].device)]
+    for one in by_device_and_type([t for t in tensors if t.numel()]):
+        if one[0].dtype == torch.float64:
+            # Squares of float64 entries may leave its range: the largest entry is divided out first.
+            largest = torch.stack(torch._foreach_norm(one, math.inf)).max()
+            unit = torch.where((largest > 0) & torch.isfinite(largest), largest, 1.0)
+            scaled = torch.stack(torch._foreach_norm(torch._foreach_div(one, unit)))
+            norms.append(torch.linalg.vector_norm(scaled) * unit)
+        else:
+            norms.append(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(one, 2, dtype=wide))))
+    return cast("Tensor", torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms])))
+
+
+def by_device_and_type(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """The tensors in lists of one device and type each: what the fused kernels take in one go."""
+    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+    return list(groups.values())
+
+
+def _least_safe(dtype: torch.dtype) -> float:
+    """A sum of squares below which squares of entries that matter may underflow."""
+    precision = torch.finfo(dtype)
+    return precision.tiny / precision.eps**2
