@@ -264,7 +264,7 @@ class RST(Optimizer):
 
     # ---- the step
 
-    @overload  # type: ignore[override]
+    @overload
     def step(self, closure: None = None, scaler: GradScaler | None = None) -> None: ...
     @overload
     def step(self, closure: Callable[[], Loss], scaler: GradScaler | None = None) -> Loss: ...
@@ -405,7 +405,7 @@ class RST(Optimizer):
         if keep:
             # A view into a bucket of DistributedDataParallel is written over by the next backward.
             return [g.clone() if g is not None and _is_view(g) else g for g in gradients]
-        return [g if g is None or is_distributed(g) else g.new_zeros(()).expand(g.shape) for g in gradients]
+        return [g if g is None or is_distributed(g) else _zeros_without_memory(g) for g in gradients]
 
     @contextmanager
     def _second_pass(self) -> Iterator[None]:
@@ -558,6 +558,10 @@ def _refuse(trained: list[Tensor], first: list[Tensor | None]) -> None:
     """Leave gradients that no scaler accepts: it then skips the step and lowers its scale, on every rank."""
     for p, g in zip(trained, first, strict=True):
         p.grad = None if g is None else g.mul_(math.inf)
+
+
+def _zeros_without_memory(g: Tensor) -> Tensor:
+    return torch.zeros((), dtype=g.dtype, device=g.device).expand(g.shape)
 
 
 def _is_view(g: Tensor) -> bool:

@@ -18,7 +18,9 @@ from rst_theory.training.config import TrainConfig
 
 __all__ = ["RunRecord", "environment", "load_record", "save_record"]
 
-_FORMAT = 1
+_FORMAT = 2
+_LATER: dict[str, Any] = {"device": "cpu", "processes": 1}
+"""What format 1 did not say, since nothing else was possible."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class RunRecord:
         environment: versions of python, numpy, torch and rst_theory, the platform, and the git revision of
             the package's source (None where there is none).
         threads: the number of torch threads; other numbers may change the last bits.
+        device: "cpu", or the name of the GPU.
+        processes: how many shared every minibatch.
         train_loss: the mean loss over the minibatches of each epoch, at the unperturbed weights.
         test_accuracy: the fraction of test examples classified rightly after each epoch.
         steps: T.
@@ -51,6 +55,8 @@ class RunRecord:
     expected_pairs: float
     wall_seconds: float
     weights_sha256: str
+    device: str
+    processes: int
 
     @property
     def final_test_accuracy(self) -> float:
@@ -62,6 +68,11 @@ class RunRecord:
         """Propagation pairs relative to SGD: 1 for SGD, 2 for SAM."""
         return self.pairs / self.steps
 
+    @property
+    def images_per_second(self) -> float:
+        """Training examples seen per second of the steps, each counted once a step."""
+        return self.config.epochs * self.config.examples / self.wall_seconds
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold; `from_dict` takes it back."""
         plain = asdict(self) | {
@@ -69,18 +80,24 @@ class RunRecord:
             "train_loss": list(self.train_loss),
             "test_accuracy": list(self.test_accuracy),
         }
-        return {"format": _FORMAT, "final_test_accuracy": self.final_test_accuracy, **plain}
+        derived = {
+            "final_test_accuracy": self.final_test_accuracy,
+            "images_per_second": self.images_per_second,
+        }
+        return {"format": _FORMAT, **derived, **plain}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> RunRecord:
-        """The record that `to_dict` described.
+        """The record that `to_dict` described, in this format or the one before.
 
         Raises:
             ValueError: not such a dict.
         """
+        if isinstance(plain, dict) and plain.get("format") == 1:
+            plain = {**plain, **_LATER, "format": _FORMAT}
         names = {f.name for f in fields(cls)}
         if not isinstance(plain, dict) or plain.get("format") != _FORMAT or not names <= set(plain):
-            raise ValueError(f"not a run record of format {_FORMAT}")
+            raise ValueError(f"not a run record of format 1 or {_FORMAT}")
         values = {name: plain[name] for name in names}
         values["config"] = TrainConfig.from_dict(plain["config"])
         for name in ("train_loss", "test_accuracy"):
