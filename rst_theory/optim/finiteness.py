@@ -15,6 +15,7 @@ class FiniteChecks:
     """The lengths of gradients, checked without making the device wait."""
 
     def __init__(self) -> None:
+        self.captured: list[tuple[str, Tensor]] = []  # those of a graph being captured: noted at its replays
         self._open: deque[tuple[str, Tensor, torch.cuda.Event | None]] = deque()
 
     def require(self, size: float | Tensor, what: str) -> None:
@@ -31,7 +32,9 @@ class FiniteChecks:
     def note(self, size: Tensor, what: str) -> None:
         """Have a length looked at by a later call of `raise_late`."""
         if size.is_cuda:
-            if not torch.cuda.is_current_stream_capturing():
+            if torch.cuda.is_current_stream_capturing():
+                self.captured.append((what, size))
+            else:
                 host = torch.empty((), dtype=size.dtype, pin_memory=True)
                 host.copy_(size, non_blocking=True)
                 event = torch.cuda.Event()  # type: ignore[no-untyped-call]

@@ -141,6 +141,7 @@ class RST(Optimizer):
     _options: Options
     _buffers: Buffers | None
     _local_pass: LocalPass | None
+    _on_device: dict[tuple[str, int], Tensor]  # radii and coefficients that captured graphs read
     _mixed: bool
     _in_second_pass: bool
     _before_first_pass: RandomState | None
@@ -291,6 +292,13 @@ class RST(Optimizer):
                 the weights are untouched; elsewhere this is told one step late, so as not to wait.
         """
         self._checks.raise_late()
+        loss = self._update(closure, scaler)
+        self.perturbed_steps += self.will_perturb
+        self.steps_taken += 1
+        return loss
+
+    def _update(self, closure: Callable[[], Loss] | None, scaler: GradScaler | None = None) -> Loss | None:
+        """The work of one step, all but its counting."""
         perturb, loss = self.will_perturb, None
         if closure is not None:
             if self._mixed:
@@ -311,8 +319,6 @@ class RST(Optimizer):
             self.base.step()
         else:
             scaler.step(self.base)
-        self.steps_taken += 1
-        self.perturbed_steps += perturb
         self._mixed = False
         return loss
 
@@ -468,10 +474,11 @@ class RST(Optimizer):
         return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
 
     def _radius(self, group: int) -> float | Tensor | None:
-        return self._groups.radius(group, self.steps_taken)
+        rho = self._groups.radius(group, self.steps_taken)
+        return rho if rho is None else self._on_device.get(("rho", group), rho)
 
     def _gamma(self) -> float | Tensor:
-        return self._plan.at("gamma", self.steps_taken)
+        return self._on_device.get(("gamma", 0), self._plan.at("gamma", self.steps_taken))
 
     # ---- checkpoints and copies
 
@@ -527,6 +534,7 @@ class RST(Optimizer):
                 "_checks": FiniteChecks(),
                 "_buffers": None if model is None else Buffers(model),
                 "_local_pass": None if options.sync_perturbation else LocalPass(model),
+                "_on_device": {},
                 "_mixed": False,
                 "_in_second_pass": False,
                 "_before_first_pass": None,
