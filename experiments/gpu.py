@@ -1,4 +1,4 @@
-"""What needs a GPU: the optimizer there against the optimizer on the CPU, and the fused simulation.
+"""What needs a GPU: the optimizer there against the CPU's, the speed of training steps, the fused simulation.
 
 Without a GPU it says what it would do, and exits with 0.
 """
@@ -11,7 +11,7 @@ import time
 import torch
 
 import rst_theory as rst
-from experiments import gpu_simulation
+from experiments import gpu_simulation, gpu_training
 from experiments.settings import RESULTS
 from rst_theory.files import write_json
 
@@ -42,8 +42,8 @@ def weights_after(device: str, p: float, steps: int = STEPS) -> tuple[torch.Tens
 
 
 def main() -> int:
-    """The optimizer, then the simulation; 1 where the devices disagree."""
-    return optimizer() | gpu_simulation.main()
+    """The optimizer, training steps, the simulation; 1 where devices disagree or an aim is missed."""
+    return optimizer() | gpu_training.main() | gpu_simulation.main()
 
 
 def optimizer() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -15,10 +16,12 @@ from rst_theory import schedules
 from rst_theory.notation import Ascent, DomainError
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.progress import Progress, TaskID
 
     from rst_theory.problems import Problem
     from rst_theory.schedules import Schedule
+    from rst_theory.training import Epoch, TrainConfig
 
 __all__ = ["app", "main"]
 
@@ -280,36 +283,92 @@ def simulate(
 def train(
     schedule: Annotated[str, typer.Option(help=SCHEDULE_HELP)] = "0.5",
     gamma: Gamma = "1",
+    degree: Annotated[str | None, typer.Option(help="In place of gamma: gamma_t = degree / p_t.")] = None,
+    max_gamma: Annotated[float | None, typer.Option(help="A cap on that gamma_t.")] = None,
     rho: Rho = "0.1",
-    model: Annotated[str, typer.Option(help="cnn or mlp.")] = "cnn",
-    data: Annotated[str, typer.Option(help="digits.")] = "digits",
+    adaptive: Annotated[bool, typer.Option("--adaptive", help="Radii relative to the weights.")] = False,
+    ascent: AscentKind = "normalized",
+    trials: Annotated[str, typer.Option(help="independent or systematic.")] = "independent",
+    model: Annotated[str, typer.Option(help="mlp, cnn, resnet18, wrn28-10 or vit.")] = "cnn",
+    data: Annotated[str, typer.Option(help="digits, mnist, fashion-mnist, cifar10 or cifar100.")] = "digits",
+    data_dir: Annotated[Path | None, typer.Option(help="Where the files of the data are.")] = None,
+    train_size: Annotated[
+        int | None, typer.Option(help="Training examples; all, or 900 digits, if left out.")
+    ] = None,
+    label_noise: Annotated[
+        float | None, typer.Option(help="Fraction of training labels redrawn; 0.3 for digits, else 0.")
+    ] = None,
+    augmentation: Annotated[
+        str, typer.Option(help="none, flip, crop, crop-flip or crop-flip-cutout.")
+    ] = "none",
     epochs: Annotated[int, typer.Option(help="Passes over the training data.")] = 40,
-    label_noise: Annotated[float, typer.Option(help="Fraction of training labels redrawn.")] = 0.3,
+    batch_size: Annotated[int, typer.Option(help="Examples in a minibatch.")] = 30,
+    base: Annotated[str, typer.Option(help="The base optimizer: sgd or adamw.")] = "sgd",
+    learning_rate: Annotated[float, typer.Option(help="The largest of the run.")] = 0.05,
+    rate: Annotated[str, typer.Option(help="How it falls: cosine, step or constant.")] = "cosine",
+    warmup: Annotated[float, typer.Option(help="Share of the steps in which it rises.")] = 0.0,
+    momentum: Annotated[float, typer.Option(help="Of SGD, or AdamW's first beta.")] = 0.9,
+    nesterov: Annotated[bool, typer.Option("--nesterov", help="Nesterov's momentum.")] = False,
+    weight_decay: Annotated[float, typer.Option(help="Of the base optimizer.")] = 0.0,
+    clip: Annotated[float | None, typer.Option(help="The largest norm of a direction.")] = None,
+    label_smoothing: Annotated[float, typer.Option(help="Weight of the uniform distribution.")] = 0.0,
+    precision: Annotated[str, typer.Option(help="float32, float64 or bfloat16.")] = "float32",
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="The layout of images.")] = False,
     seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(help="Of torch, on the CPU.")] = None,
     folder: Annotated[
         Path | None, typer.Option(help="Keeps checkpoint and record; the same command resumes.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a network; its exact cost is told before it starts."""
+    """Train a network, alone or under torchrun; its exact cost is told before it starts."""
     from rst_theory import training
 
     config = training.TrainConfig(
         schedules.parse(schedule),
         gamma=schedules.parse(gamma),
         rho=schedules.parse(rho),
+        degree=None if degree is None else schedules.parse(degree),
+        max_gamma=max_gamma,
+        adaptive=adaptive,
+        ascent=_ascent(ascent),
+        trials=trials,  # type: ignore[arg-type]  # checked there, like the next three
+        base=base,  # type: ignore[arg-type]
+        rate=rate,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
         model=model,
         data=data,
+        train_size=train_size,
+        label_noise=label_noise if label_noise is not None else 0.3 if data == "digits" else 0.0,
+        augmentation=augmentation,
         epochs=epochs,
-        label_noise=label_noise,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup=warmup,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        clip=clip,
+        label_smoothing=label_smoothing,
+        channels_last=channels_last,
         seed=seed,
     )
-    coins = config.coins()
-    plan = f"{config.steps} steps, {config.steps + coins.extra_pairs} propagation pairs planned"
-    print(plan, file=sys.stderr)
-    with _progress() as progress:
-        task = progress.add_task("training", total=config.steps)
-        record = training.train(config, folder, progress=lambda done, _: _tell(progress, task, done))
+    to_people = training.is_first()
+    if to_people:
+        print(_plan(config), file=sys.stderr)
+    with _TrainingTable(config) as table:
+        record = training.train(
+            config,
+            folder,
+            table.step,
+            threads,
+            data_dir=data_dir,
+            device=device,
+            after_epoch=table.epoch,
+        )
+    if not to_people:
+        return
     if as_json:
         print(json.dumps(record.to_dict(), indent=1))
         return
@@ -319,6 +378,7 @@ def train(
         "train loss": record.train_loss[-1],
         "pairs": record.pairs,
         "pairs a step": record.pairs_per_step,
+        "images/s": record.images_per_second,
         "seconds": record.wall_seconds,
         "weights": record.weights_sha256[:12],
     }
@@ -348,6 +408,83 @@ def report(
     from rst_theory.report import render
 
     _show("Report", [{"page": str(render(results, output))}], as_json)
+
+
+def _plan(config: TrainConfig) -> str:
+    """What a run will do and cost; the trials are known beforehand."""
+    coins = config.coins()
+    pairs = coins.steps + coins.extra_pairs
+    lines = [
+        f"{config.model} on {config.data}: {config.parameters():,} parameters, {coins.steps:,} steps, "
+        f"{config.steps_per_epoch:,} in each of {config.epochs} epochs",
+        f"{pairs:,} propagation pairs planned, {coins.extra_pairs / coins.steps:.1%} of the steps perturbed",
+    ]
+    if config.degree is not None:
+        gamma = config.coefficients()
+        attained = float((coins.probabilities * gamma).mean())
+        lines.append(f"mean degree of regularization {attained:.4g}, gamma up to {gamma.max():.4g}")
+    return "\n".join(lines)
+
+
+class _TrainingTable:
+    """The epochs of a run: a live table above a bar of the steps on a terminal, elsewhere a line for each."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        coins = config.coins()
+        self._pairs = coins.steps + coins.extra_pairs
+        self._config = config
+        self._rows: list[dict[str, str]] = []
+        self._bar = Progress("step", MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+        self._task = self._bar.add_task("", total=coins.steps)
+        console = Console(stderr=True)
+        self._live = Live(self._bar, console=console) if console.is_terminal else None
+
+    def __enter__(self) -> _TrainingTable:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def step(self, done: int, total: int) -> None:
+        """After a step."""
+        self._bar.update(self._task, completed=done)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """After an epoch."""
+        left = epoch.seconds * (self._pairs / epoch.pairs - 1)
+        row = {
+            "epoch": f"{epoch.number}/{self._config.epochs}",
+            "train loss": f"{epoch.train_loss:.4f}",
+            "test accuracy": f"{epoch.test_accuracy:.4f}",
+            "pairs": f"{epoch.pairs:,} of {self._pairs:,}",
+            "images/s": f"{epoch.number * self._config.examples / epoch.seconds:,.0f}",
+            "time left": str(timedelta(seconds=round(left))),
+        }
+        if self._live is None:
+            print(", ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr)
+        else:
+            self._rows.append(row)
+            self._live.update(self._drawn(self._live.console.height))
+
+    def _drawn(self, height: int) -> Group:
+        """The last epochs, as many as the terminal has room for, and the bar."""
+        from rich import box
+        from rich.console import Group
+        from rich.table import Table
+
+        table = Table(*self._rows[0], box=box.SIMPLE_HEAD)
+        for column in table.columns:
+            column.justify = "right"
+        for row in self._rows[-max(1, height - 6) :]:
+            table.add_row(*row.values())
+        return Group(table, self._bar)
 
 
 def _schedules(texts: list[str] | None) -> list[tuple[str, Schedule]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 
 import pytest
 from conftest import NUMERIC, SEMIDEFINITE
@@ -91,6 +92,90 @@ def test_train_and_resume(capsys, tmp_path):
     assert as_json(capsys, *words)["weights_sha256"] == record["weights_sha256"]
 
 
+def test_a_run_is_planned_before_it_starts(capsys):
+    words = (
+        "train",
+        "--epochs",
+        "2",
+        "--model",
+        "mlp",
+        "--schedule",
+        "0.5",
+        "--degree",
+        "1",
+        "--max-gamma",
+        "3",
+    )
+    status, out, err = run(capsys, *words)
+    assert status == 0
+    planned = err.splitlines()
+    perturbed = rst.Trials([0.5] * 60, seed=0).extra_pairs  # 900 digits, 30 in a minibatch
+    weights = 65 * 128 + 129 * 128 + 129 * 10
+    assert planned[0] == f"mlp on digits: {weights:,} parameters, 60 steps, 30 in each of 2 epochs"
+    assert f"{60 + perturbed} propagation pairs planned, {perturbed / 60:.1%} of the steps" in planned[1]
+    assert planned[2] == "mean degree of regularization 1, gamma up to 2"
+    assert planned[3].startswith("epoch 1/2, train loss ") and ", time left 0:00:0" in planned[3]
+    assert (
+        planned[4].startswith("epoch 2/2, ") and f"pairs {60 + perturbed} of {60 + perturbed}," in planned[4]
+    )
+    assert "mlp on digits, 2 epochs, seed 0" in out
+
+
+def test_every_training_option_reaches_the_run(capsys, tmp_path):
+    values = {
+        "gamma": 2.0,
+        "rho": 0.05,
+        "ascent": "unnormalized",
+        "trials": "systematic",
+        "model": "mlp",
+        "train_size": 64,
+        "label_noise": 0.1,
+        "augmentation": "flip",
+        "epochs": 2,
+        "batch_size": 16,
+        "learning_rate": 0.01,
+        "rate": "step",
+        "warmup": 0.25,
+        "momentum": 0.8,
+        "weight_decay": 0.001,
+        "clip": 3.0,
+        "label_smoothing": 0.1,
+        "precision": "float64",
+        "seed": 5,
+    }
+    words = [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    flags = ("--adaptive", "--nesterov", "--channels-last", "--threads", "1")
+    record = as_json(capsys, "train", *words, *flags, "--schedule", "0.25")
+    asked = values | {"adaptive": True, "nesterov": True, "channels_last": True}
+    assert {name: record["config"][name] for name in asked} == asked
+    assert record["config"]["schedule"]["value"] in (0.25, "1/4")
+    assert record["threads"] == 1
+    other = as_json(capsys, "train", "--base", "adamw", "--epochs", "1", "--model", "mlp", "--degree", "0.5")
+    assert (other["config"]["base"], other["config"]["degree"]) == ("adamw", 0.5)
+    assert other["config"]["label_noise"] == 0.3  # of the digits
+
+
+def test_only_the_digits_have_noise_unless_it_is_asked_for(capsys, tmp_path):
+    for name, n in (("train", 40), ("t10k", 20)):
+        images, labels = struct.pack(">4i", 2051, n, 28, 28), struct.pack(">2i", 2049, n)
+        (tmp_path / f"{name}-images-idx3-ubyte").write_bytes(images + bytes(n * 28 * 28))
+        (tmp_path / f"{name}-labels-idx1-ubyte").write_bytes(labels + bytes(range(10)) * (n // 10))
+    words = ("train", "--data", "mnist", "--data-dir", str(tmp_path), "--train-size", "40", "--epochs", "1")
+    record = as_json(capsys, *words, "--model", "mlp")
+    assert record["config"]["label_noise"] == 0
+    assert record["test_accuracy"] == [0.1]  # all images are equal, all classes as frequent
+
+
+def test_a_terminal_shows_a_live_table(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes the stream for a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    status, _, err = run(capsys, "train", "--epochs", "3", "--model", "mlp", "--schedule", "0")
+    assert status == 0
+    final = err[err.rindex("train loss") :]
+    assert [f"{epoch}/3" in final for epoch in (1, 2, 3)] == [True] * 3
+    assert "90 of 90" in final and "90/90" in final
+
+
 def test_tables_are_for_people(capsys):
     status, out, _ = run(capsys, "cost", "0.5", "--steps", "10")
     assert status == 0
@@ -111,6 +196,10 @@ def test_tables_are_for_people(capsys):
         (("simulate", "0.5", "--replicas", "0"), "replicas"),
         (("train", "--model", "huge"), "model must be one of"),
         (("train", "--label-noise", "2"), "label_noise"),
+        (("train", "--degree", "1", "--gamma", "2"), "gamma or degree, not both"),
+        (("train", "--rate", "fast"), "rate must be one of"),
+        (("train", "--precision", "float16"), "precision must be one of"),
+        (("train", "--clip", "-1"), "clip in"),
         (("figures", "--results", "no/such/folder"), "no/such/folder"),
         (("report", "--results", "no/such/folder"), "no/such/folder"),
         (("cost", "--steps", "0"), "T"),
@@ -122,6 +211,21 @@ def test_bad_arguments_end_with_status_2_and_one_clear_line(capsys, words, messa
     assert out == ""
     assert err.startswith("error: ")
     assert message in err
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("--data", "cifar10"), "directory"),
+        (("--data", "cifar10", "--data-dir", "no/such/folder"), "no/such/folder"),
+        (("--device", "tpu"), "device must be"),
+        (("--threads", "0"), "threads"),
+    ],
+)
+def test_what_the_run_itself_refuses_comes_after_the_plan(capsys, words, message):
+    status, out, err = run(capsys, "train", *words)
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1].startswith("error: ") and message in err.splitlines()[-1]
 
 
 def test_unknown_options_are_refused(capsys):

@@ -20,7 +20,7 @@ ROOMS = [
     ("notation", "method", "files"),
     ("schedules", "trials", "problems"),
     ("cost", "bounds", "simulation", "optim"),
-    ("allocation", "certificates", "training", "testing", "plots"),
+    ("allocation", "certificates", "training", "integrations", "testing", "plots"),
     ("report",),
     ("cli",),  # the roof: it parses arguments and may call any room
 ]

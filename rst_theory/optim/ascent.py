@@ -51,36 +51,50 @@ def ascend(
 
     Returns:
         The length without the loss scale: a number on the CPU, a tensor () elsewhere; where it is not
-        finite nothing moves.
+        finite the moves mean nothing.
     """
     # T g is what the length is of, T^2 g where it leads.
     T = [_wide(x).abs() + offset if adaptive else None for x, _, _, adaptive in points]
     scaled = [p.gradient if t is None else t * _wide(p.gradient) for p, t in zip(points, T, strict=True)]
-    size = length(scaled) / loss_scale
+    size = length(scaled)
     vectors = [v if t is None else t * v for v, t in zip(scaled, T, strict=True)]
-    if not isinstance(size, Tensor) and 0 < size * loss_scale < 1 / _SHIFT and ascent == "normalized":
-        # Else rho / ||T g|| could leave the floating range; the factor is a power of two, hence exact.
-        vectors, loss_scale = [v * _SHIFT for v in vectors], loss_scale * _SHIFT
+    shift = _shift(size) if ascent == "normalized" else 1.0
+    if shift != 1:
+        vectors = [v * shift for v in vectors]
     factors: dict[float | Tensor, float | Tensor] = {}
     for p in points:
         if p.rho not in factors:
-            factors[p.rho] = _factor(p.rho, size, ascent, clip) / loss_scale
-    return size, [Move(p.parameter, v, factors[p.rho]) for p, v in zip(points, vectors, strict=True)]
+            factors[p.rho] = _factor(p.rho, size * shift, ascent, clip, loss_scale)
+    return size / loss_scale, [
+        Move(p.parameter, v, factors[p.rho]) for p, v in zip(points, vectors, strict=True)
+    ]
 
 
-def _factor(rho: float | Tensor, size: float | Tensor, ascent: Ascent, clip: float | None) -> float | Tensor:
-    """What T^2 g is multiplied with: rho / ||T g||, or rho; 0 where the length is 0 or not finite."""
+def _shift(size: float | Tensor) -> float:
+    """What keeps rho / ||T g|| within the floating range: a power of two, hence exact."""
+    if isinstance(size, Tensor) or size == 0 or 1 / _SHIFT <= size <= _SHIFT:
+        return 1.0
+    return _SHIFT if size < 1 else 1 / _SHIFT
+
+
+def _factor(
+    rho: float | Tensor, size: float | Tensor, ascent: Ascent, clip: float | None, loss_scale: float
+) -> float | Tensor:
+    """What T^2 g is multiplied with: rho / ||T g||, where the loss scale of both cancels, or rho; 0 where the
+    length is 0 or not finite.
+    """
     if isinstance(size, Tensor):
-        factor = rho / size if ascent == "normalized" else rho * torch.ones_like(size)
+        factor = rho / size if ascent == "normalized" else rho / loss_scale * torch.ones_like(size)
         if clip is not None and ascent == "unnormalized":
-            factor = factor * (clip / size).clamp(max=1.0)
+            factor = factor * (clip * loss_scale / size).clamp(max=1.0)
         moves = torch.isfinite(size) & (size > 0)
         return torch.where(moves, factor, 0.0).clamp(max=_LARGEST)
     if not math.isfinite(size) or size == 0:
         return 0.0
     if ascent == "normalized":
         return rho / size
-    return rho if clip is None else rho * min(1.0, clip / size)
+    cut = 1.0 if clip is None else min(1.0, clip * loss_scale / size)
+    return rho / loss_scale * cut
 
 
 def _wide(tensor: Tensor) -> Tensor:

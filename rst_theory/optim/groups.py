@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from rst_theory.notation import FloatArray
 from rst_theory.optim.plan import Parameter, Plan, as_schedule, checked
 from rst_theory.schedules import Schedule
@@ -61,8 +63,8 @@ class GroupPerturbations:
         if unknown := set(given) - _KEYS:
             raise ValueError(f"a group's perturbation has the keys rho and adaptive; got {sorted(unknown)}")
         rho, adaptive = given.get("rho", True), bool(given.get("adaptive", self.adaptive))
-        if isinstance(rho, bool):
-            self._groups.append(GroupPerturbation(rho, None, adaptive, None))
+        if isinstance(rho, bool | np.bool_):
+            self._groups.append(GroupPerturbation(bool(rho), None, adaptive, None))
             return
         schedule = as_schedule("rho", rho)
         self._groups.append(GroupPerturbation(True, schedule, adaptive, self.plan.table("rho", schedule)))
@@ -97,18 +99,17 @@ class GroupPerturbations:
         return float(mine.table[t]) if self.plan.total_steps is not None else checked("rho", mine.rho, t)
 
     def __getitem__(self, group: int) -> GroupPerturbation:
-        self.require(group + 1)
         return self._groups[group]
 
-    def require(self, groups: int) -> None:
-        """Groups that were added to the base itself are perturbed as all are."""
-        while len(self._groups) < groups:
-            self.append(True)
+    def follow(self, param_groups: Sequence[dict[str, Any]]) -> None:
+        """Take in the groups that were added to the base since, and their "perturb" out of them."""
+        for group in param_groups[len(self._groups) :]:
+            self.append(group.pop("perturb", True))
 
     def drop(self, group: int) -> None:
         """Forget a group and those after it."""
         del self._groups[group:]
 
-    def to_list(self, groups: int) -> list[dict[str, Any]]:
-        """Plain data for the first groups, equal for equal settings: what a checkpoint holds."""
-        return [self[i].to_dict() for i in range(groups)]
+    def to_list(self) -> list[dict[str, Any]]:
+        """Plain data, equal for equal settings: what a checkpoint holds."""
+        return [group.to_dict() for group in self._groups]

@@ -41,8 +41,7 @@ def length(tensors: Sequence[Tensor]) -> float | Tensor:
     if all(t.device.type == "cpu" for part in by_sharding.values() for t in part):
         return math.hypot(*(n for g, part in by_sharding.items() for n in gathered(_on_host(part), g)))
     parts = [gathered(_on_device(part), g) for g, part in by_sharding.items()]
-    joined = torch.cat([part.to(parts[0].device) for part in parts])
-    return cast("Tensor", torch.linalg.vector_norm(joined))
+    return _together(torch.cat([part.to(parts[0].device) for part in parts]))
 
 
 def is_finite(size: float | Tensor) -> bool | Tensor:
@@ -86,13 +85,24 @@ def _on_device(tensors: Sequence[Tensor]) -> Tensor:
     for one in by_device_and_type([t for t in tensors if t.numel()]):
         if one[0].dtype == torch.float64:
             # Squares of float64 entries may leave its range: the largest entry is divided out first.
-            largest = torch.stack(torch._foreach_norm(one, math.inf)).max()
-            unit = torch.where((largest > 0) & torch.isfinite(largest), largest, 1.0)
+            unit = _unit(torch.stack(torch._foreach_norm(one, math.inf)))
             scaled = torch.stack(torch._foreach_norm(torch._foreach_div(one, unit)))
             norms.append(torch.linalg.vector_norm(scaled) * unit)
         else:
             norms.append(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(one, 2, dtype=wide))))
-    return cast("Tensor", torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms])))
+    return _together(torch.stack([n.to(norms[0].device) for n in norms]))
+
+
+def _together(lengths: Tensor) -> Tensor:
+    """The length of parts of known lengths, a tensor (n,)."""
+    unit = _unit(lengths)
+    return cast("Tensor", torch.linalg.vector_norm(lengths / unit) * unit)
+
+
+def _unit(sizes: Tensor) -> Tensor:
+    """The largest of some sizes, by which they can be divided; else 1."""
+    largest = sizes.max()
+    return torch.where((largest > 0) & torch.isfinite(largest), largest, 1.0)
 
 
 def by_device_and_type(tensors: Sequence[Tensor]) -> list[list[Tensor]]:

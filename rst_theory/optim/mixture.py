@@ -29,11 +29,13 @@ def mix(parameters: Sequence[Tensor], first: Sequence[Tensor | None], gamma: flo
     """
     fast: dict[Tensor, Tensor] = {}
     for p, g in zip(parameters, first, strict=True):
-        g_adv = p.grad
-        if g is not None and g_adv is not None and _alike(g, g_adv):
-            fast[local(g_adv)] = local(g)
-        elif g is not None or g_adv is not None:
-            p.grad = direction(_or_zero(g, p), _or_zero(g_adv, p), gamma)
+        if g is None and p.grad is None:
+            continue
+        g, p.grad = _or_zero(g, p), _or_zero(p.grad, p)
+        if _alike(g, p.grad):
+            fast[local(p.grad)] = local(g)
+        else:
+            p.grad = direction(g, p.grad, gamma)
     if isinstance(gamma, Tensor) or gamma != 1:
         for together in by_device_and_type(list(fast)):
             _lerp(together, [fast[g_adv] for g_adv in together], gamma)

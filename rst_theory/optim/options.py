@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from torch import nn
 
-from rst_theory.notation import DomainError, Interval
+from rst_theory.notation import Interval, Quantity
 from rst_theory.optim.perturbation import Storage
 
 __all__ = ["OFFSET", "Options"]
@@ -15,11 +15,12 @@ __all__ = ["OFFSET", "Options"]
 OFFSET = 0.01
 """Of adaptive perturbations: eta of arXiv 2102.11600, section 5."""
 
-_DOMAINS = {
-    "adaptive_offset": Interval(low=0.0),
-    "clip_direction": Interval(low=0.0, low_open=True),
-    "clip_ascent": Interval(low=0.0, low_open=True),
-}
+_POSITIVE = Interval(low=0.0, low_open=True)
+_NUMBERS = (
+    Quantity("adaptive_offset", "offset", r"\eta", Interval(low=0.0)),
+    Quantity("clip_direction", "largest length", "c", _POSITIVE),
+    Quantity("clip_ascent", "largest length", "c", _POSITIVE),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class Options:
     Raises:
         DomainError: a number outside its domain.
         ValueError: an unknown storage.
-        TypeError: a model that is no module.
+        TypeError: a model that is no module, or what should be a number is none.
     """
 
     adaptive_offset: float
@@ -41,10 +42,10 @@ class Options:
     storage: Storage
 
     def __post_init__(self) -> None:
-        for name, domain in _DOMAINS.items():
-            value = getattr(self, name)
-            if value is not None and not domain.contains(value):
-                raise DomainError(f"{name} in {domain}", value)
+        for number in _NUMBERS:
+            value = getattr(self, number.key)
+            if value is not None or number.key == "adaptive_offset":
+                object.__setattr__(self, number.key, number.check(value))
         if self.storage not in get_args(Storage):
             allowed = " or ".join(map(repr, get_args(Storage)))
             raise ValueError(f"storage must be {allowed}; got {self.storage!r}")

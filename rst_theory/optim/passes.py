@@ -45,8 +45,8 @@ class Buffers:
             if module.training
             for name, buffer in module.named_buffers(recurse=False)
         ]
-        live = [kept.buffer for kept in self._kept]
-        self._copies = {b: self._copies.get(b, torch.empty_like(b)) for b in live}
+        live = self._live()
+        self._copies = {b: self._copies[b] if b in self._copies else torch.empty_like(b) for b in live}
         self._copy(live, [self._copies[b] for b in live])
 
     @torch.no_grad()
@@ -55,15 +55,25 @@ class Buffers:
         for module, name, buffer in self._kept:
             if getattr(module, name) is not buffer:
                 setattr(module, name, buffer)
-        live = [kept.buffer for kept in self._kept]
+        live = self._live()
         self._copy([self._copies[b] for b in live], live)
         self._kept = []
+
+    def _live(self) -> list[Tensor]:
+        return [kept.buffer for kept in self._kept if not _is_repeated(kept.buffer)]
 
     @staticmethod
     def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
         source_of = dict(zip(targets, sources, strict=True))
         for together in by_device_and_type(list(source_of)):
             torch._foreach_copy_(together, [source_of[t] for t in together])
+
+
+def _is_repeated(buffer: Tensor) -> bool:
+    """Whether entries share their memory (`expand`): torch refuses to write into it, so nothing changes."""
+    if buffer.layout is not torch.strided:
+        return False
+    return any(n > 1 and stride == 0 for n, stride in zip(buffer.shape, buffer.stride(), strict=True))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ class Perturbation:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self._buffers: dict[Tensor, Tensor] = {}
+        self._buffers: dict[Tensor, tuple[tuple[Any, ...], Tensor]] = {}  # by parameter, with its layout
         self._undo: list[_Undo] = []
 
     @property
@@ -107,15 +107,11 @@ class Perturbation:
         )
 
     def _buffer(self, p: Tensor) -> Tensor:
-        x, buffer = local(p), self._buffers.get(p)
-        if buffer is None or (buffer.shape, buffer.dtype, buffer.device, buffer.stride()) != (
-            x.shape,
-            x.dtype,
-            x.device,
-            x.stride(),
-        ):
-            buffer = self._buffers[p] = torch.empty_like(x, requires_grad=False)
-        return buffer
+        x = local(p)
+        layout = (x.shape, x.dtype, x.device, x.stride())
+        if p not in self._buffers or self._buffers[p][0] != layout:
+            self._buffers[p] = layout, torch.empty_like(x, requires_grad=False)
+        return self._buffers[p][1]
 
 
 def _write(target: Tensor, move: Move) -> None:

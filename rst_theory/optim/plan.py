@@ -143,6 +143,16 @@ class Plan:
             return coin(self.at("schedule", t), self.seed, t)
         return self._trials.draw(self._within(t))
 
+    def pairs(self) -> int:
+        """The propagation pairs of the run: T, and one more for each perturbed step.
+
+        Raises:
+            ValueError: there is no T.
+        """
+        if self._trials is None:
+            raise ValueError("a run without total_steps has no end: give total_steps to know its cost")
+        return self._trials.steps + self._trials.extra_pairs
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain data, equal for equal plans: what a checkpoint holds."""
         arguments = {f.name: getattr(self, f.name) for f in fields(self) if f.init}

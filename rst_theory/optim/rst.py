@@ -25,7 +25,7 @@ from rst_theory.optim.options import OFFSET, Options
 from rst_theory.optim.passes import Buffers, RandomState
 from rst_theory.optim.perturbation import Perturbation, Storage
 from rst_theory.optim.plan import Parameter, Plan, require_same
-from rst_theory.optim.shards import is_distributed
+from rst_theory.optim.shards import is_distributed, sum_partial_gradients
 from rst_theory.trials import TrialsKind
 
 __all__ = ["RST"]
@@ -135,7 +135,7 @@ class RST(Optimizer):
     steps_taken: int
     perturbed_steps: int
     _plan: Plan
-    _groups: GroupPerturbations
+    _perturbations: GroupPerturbations
     _perturbation: Perturbation
     _checks: FiniteChecks
     _options: Options
@@ -174,6 +174,11 @@ class RST(Optimizer):
         options = Options(
             adaptive_offset, clip_direction, clip_ascent, model, sync_perturbation, replay_randomness, storage
         )
+        trained = [p for group in base_optimizer.param_groups for p in group["params"]]
+        if not sync_perturbation and any(map(is_distributed, trained)):
+            raise ValueError(
+                "sync_perturbation=False needs whole gradients on every rank; these parameters are sharded"
+            )
         asked = [group.pop("perturb", True) for group in base_optimizer.param_groups]
         groups = GroupPerturbations(plan, adaptive)
         groups.extend(asked if perturb_groups is None else perturb_groups, len(asked))
@@ -183,16 +188,12 @@ class RST(Optimizer):
             {
                 "base": base_optimizer,
                 "_plan": plan,
-                "_groups": groups,
+                "_perturbations": groups,
                 "_options": options,
                 "steps_taken": 0,
                 "perturbed_steps": 0,
             }
         )
-        if not sync_perturbation and any(is_distributed(p) for p in self._trained()):
-            raise ValueError(
-                "sync_perturbation=False needs whole gradients on every rank; these parameters are sharded"
-            )
 
     # ---- what is shared with the base
 
@@ -228,7 +229,6 @@ class RST(Optimizer):
         group = dict(param_group)
         perturb = group.pop("perturb", True)
         before = len(self.param_groups)
-        self._groups.require(before)
         self._groups.append(perturb)
         try:
             self.base.add_param_group(group)
@@ -254,6 +254,15 @@ class RST(Optimizer):
     def is_perturbed(self) -> bool:
         """Whether this is the second pass of a step, at the perturbed weights: for metrics in a closure."""
         return self._in_second_pass
+
+    @property
+    def planned_pairs(self) -> int:
+        """The propagation pairs of the whole run, exactly: its trials are known.
+
+        Raises:
+            ValueError: total_steps was not given.
+        """
+        return self._plan.pairs()
 
     @property
     def degree_attained(self) -> float:
@@ -292,7 +301,7 @@ class RST(Optimizer):
                 the weights are untouched; elsewhere this is told one step late, so as not to wait.
         """
         self._checks.raise_late()
-        loss = self._update(closure, scaler)
+        loss = self._update(closure, _enabled(scaler))
         self.perturbed_steps += self.will_perturb
         self.steps_taken += 1
         return loss
@@ -314,12 +323,14 @@ class RST(Optimizer):
                 "loss, calls backward and returns the loss; or run the second pass yourself, within "
                 "perturbed(), where will_perturb is True"
             )
-        self._clip_direction(scaler)
-        if scaler is None:
-            self.base.step()
-        else:
-            scaler.step(self.base)
-        self._mixed = False
+        try:
+            self._judge_direction(perturb, scaler)
+            if scaler is None:
+                self.base.step()
+            else:
+                scaler.step(self.base)
+        finally:
+            self._mixed = False
         return loss
 
     @contextmanager
@@ -351,20 +362,19 @@ class RST(Optimizer):
                 backward wrote over the first gradients.
             FloatingPointError: as in `step`.
         """
-        if not self.will_perturb or self._mixed:
-            done = "has had its second pass" if self._mixed else "has trial 0: see will_perturb"
+        if not self.will_perturb or self._mixed or self._in_second_pass:
+            done = "has trial 0: see will_perturb" if not self.will_perturb else "is perturbed once only"
             raise RuntimeError(f"step {self.steps_taken} {done}")
         trained, gamma = self._trained(), self._gamma()
-        scaled = scaler is not None and scaler.is_enabled()
         try:
-            accepted = self._ascend(scaler if scaled else None)
+            accepted = self._ascend(_enabled(scaler))
             first = self._take_gradients(trained, keep=not _is_one(gamma) or not accepted)
             with self._second_pass():
                 yield
         finally:
             self._perturbation.back()
         if accepted:
-            self._mix(trained, first, gamma, checked=not scaled)
+            self._mix(trained, first, gamma)
         else:
             _refuse(trained, first)
         self._mixed = True
@@ -372,6 +382,7 @@ class RST(Optimizer):
     @torch.no_grad()
     def _ascend(self, scaler: GradScaler | None) -> bool:
         """Move the weights to the perturbed point; False where the scaler has to refuse the step."""
+        sum_partial_gradients(self._trained())
         points = [
             Point(p, p.grad, rho, self._groups[i].adaptive)
             for i, group in enumerate(self.param_groups)
@@ -385,19 +396,16 @@ class RST(Optimizer):
             points, self._plan.ascent, options.adaptive_offset, options.clip_ascent, loss_scale
         )
         what = f"the length of the first gradient of step {self.steps_taken}"
+        if self._local_pass is not None:
+            size = self._local_pass.longest(size)
         if scaler is None and isinstance(size, Tensor):
             self._checks.note(size, what)
-        elif not self._finite_everywhere(size):
+        elif not math.isfinite(size):
             if scaler is not None:
                 return False
             raise FloatingPointError(f"{what} is {float(size)}; the weights are untouched")
         self._perturbation.move(moves)
         return True
-
-    def _finite_everywhere(self, size: float | Tensor) -> bool:
-        """Whether a length is finite, on all ranks where each has its own."""
-        finite = math.isfinite(size)
-        return finite if self._local_pass is None else not self._local_pass.anywhere(not finite)
 
     def _take_gradients(self, trained: list[Tensor], keep: bool) -> list[Tensor | None]:
         """Take the gradients out of `.grad`, so that no way of clearing them can wipe them.
@@ -436,42 +444,43 @@ class RST(Optimizer):
                 self._buffers.bring_back()
 
     @torch.no_grad()
-    def _mix(
-        self, trained: list[Tensor], first: list[Tensor | None], gamma: float | Tensor, checked: bool
-    ) -> None:
+    def _mix(self, trained: list[Tensor], first: list[Tensor | None], gamma: float | Tensor) -> None:
         """Turn the second gradients in `.grad` into the direction (1 - gamma) g + gamma g_adv."""
+        sum_partial_gradients(trained)
         second = [p.grad for p in trained]
-        if checked:
-            size = length([g for g in second if g is not None])
-            self._checks.require(size, f"the length of the second gradient of step {self.steps_taken}")
         if any(_share_memory(g, g_adv) for g, g_adv in zip(first, second, strict=True)):
             raise RuntimeError(
                 "the second backward wrote over the first gradients: let backward allocate its gradients "
                 "(zero_grad with set_to_none=True), or take gamma = 1"
             )
-        if self._local_pass is not None and not _is_one(gamma):
-            # Which gradients there are after the all-reduce of the second pass is the same on every rank.
-            joint = [i for i, g_adv in enumerate(second) if g_adv is not None]
-            means = [torch.zeros_like(trained[i]) if (g := first[i]) is None else g for i in joint]
-            self._local_pass.mean(means)
-            for i, mean in zip(joint, means, strict=True):
-                first[i] = mean
+        if self._local_pass is not None:
+            first = self._local_pass.joined(trained, first, second, mean=not _is_one(gamma))
         mix(trained, first, gamma)
 
     @torch.no_grad()
-    def _clip_direction(self, scaler: GradScaler | None) -> None:
-        if (limit := self._options.clip_direction) is None:
+    def _judge_direction(self, perturbed: bool, scaler: GradScaler | None) -> None:
+        """Refuse the direction of two passes where it is not finite, and clip any that is too long."""
+        limit = self._options.clip_direction
+        if limit is None and (scaler is not None or not perturbed):
             return
+        sum_partial_gradients(self._trained())
         if scaler is not None:
             scaler.unscale_(self.base)
         gradients = [p.grad for p in self._trained() if p.grad is not None]
         size = length(gradients)
         if scaler is None:
             self._checks.require(size, f"the length of the direction of step {self.steps_taken}")
-        clip(gradients, size, limit)
+        if limit is not None:
+            clip(gradients, size, limit)
 
     def _trained(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
+
+    @property
+    def _groups(self) -> GroupPerturbations:
+        """How each group is perturbed, also those that were added to the base itself."""
+        self._perturbations.follow(self.param_groups)
+        return self._perturbations
 
     def _radius(self, group: int) -> float | Tensor | None:
         rho = self._groups.radius(group, self.steps_taken)
@@ -484,7 +493,7 @@ class RST(Optimizer):
 
     def _settings(self) -> dict[str, Any]:
         """What the rest of a run depends on beside weights and state; equal for equal runs."""
-        groups = self._groups.to_list(len(self.param_groups))
+        groups = self._groups.to_list()
         return {**self._plan.to_dict(), "perturb_groups": groups, **self._options.to_dict()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -546,7 +555,7 @@ class RST(Optimizer):
         return f"RST({plan}, base={self.base!r})"
 
 
-_STATE = ("base", "_plan", "_groups", "_options", "steps_taken", "perturbed_steps")
+_STATE = ("base", "_plan", "_perturbations", "_options", "steps_taken", "perturbed_steps")
 
 
 def _require_closureless(base: Optimizer) -> None:
@@ -556,6 +565,10 @@ def _require_closureless(base: Optimizer) -> None:
     required = [a for a in arguments if a.default is a.empty and a.kind is a.POSITIONAL_OR_KEYWORD]
     if isinstance(base, RST) or required:
         raise TypeError(f"base_optimizer {type(base).__name__} needs a closure for its own step")
+
+
+def _enabled(scaler: GradScaler | None) -> GradScaler | None:
+    return scaler if scaler is not None and scaler.is_enabled() else None
 
 
 def _is_one(gamma: float | Tensor) -> bool:
@@ -573,9 +586,9 @@ def _zeros_without_memory(g: Tensor) -> Tensor:
 
 
 def _is_view(g: Tensor) -> bool:
-    """Whether a gradient is a part of some larger memory."""
+    """Whether a gradient is a part of some other memory, or all of it."""
     plain = g.layout is torch.strided and not is_distributed(g)
-    return plain and g.untyped_storage().nbytes() != g.numel() * g.element_size()
+    return plain and (g._is_view() or g.untyped_storage().nbytes() != g.numel() * g.element_size())
 
 
 def _share_memory(g: Tensor | None, g_adv: Tensor | None) -> bool:

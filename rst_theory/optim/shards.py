@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any, cast, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["gathered", "is_distributed", "local", "process_groups"]
+__all__ = ["gathered", "is_distributed", "local", "process_groups", "sum_partial_gradients"]
+
+_PLAIN = (Tensor, nn.Parameter)  # known not to be, without a search
 
 
 def _distributed_tensor() -> Any:
@@ -24,6 +27,13 @@ def local(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def sum_partial_gradients(parameters: Iterable[Tensor]) -> None:
+    """Where the processes hold terms of a gradient (tensor parallelism), put the sum in its place."""
+    for p in parameters:
+        if p.grad is not None and _is_partial(p.grad):
+            p.grad = cast("Any", p.grad).redistribute(placements=cast("Any", p).placements)
+
+
 def process_groups(tensor: Tensor) -> tuple[Any, ...]:
     """The process groups over which a tensor is sharded; replicas of a part count once.
 
@@ -33,7 +43,7 @@ def process_groups(tensor: Tensor) -> tuple[Any, ...]:
     if not is_distributed(tensor):
         return ()
     spread: Any = tensor
-    if any(placement.is_partial() for placement in spread.placements):
+    if _is_partial(tensor):
         raise ValueError(f"a distributed gradient must be sharded or replicated; got {spread.placements}")
     mesh = spread.device_mesh
     return tuple(
@@ -41,9 +51,14 @@ def process_groups(tensor: Tensor) -> tuple[Any, ...]:
     )
 
 
+def _is_partial(tensor: Tensor) -> bool:
+    placements = cast("Any", tensor).placements if is_distributed(tensor) else ()
+    return any(placement.is_partial() for placement in placements)
+
+
 def is_distributed(tensor: Tensor) -> bool:
     """Whether a tensor is spread over processes: a `torch.distributed.tensor.DTensor`."""
-    return isinstance(tensor, _distributed_tensor())
+    return type(tensor) not in _PLAIN and isinstance(tensor, _distributed_tensor())
 
 
 @overload
@@ -54,8 +69,7 @@ def gathered(number: float | Tensor, groups: tuple[Any, ...]) -> list[float] | T
     """The numbers of all processes of the groups: a list for a number, a tensor (n,) for a tensor ()."""
     values = number.reshape(1) if isinstance(number, Tensor) else torch.tensor([number], dtype=torch.float64)
     for group in groups:
-        world = torch.distributed.get_world_size(group)
-        everyone = values.new_empty(world * values.numel())
-        torch.distributed.all_gather_into_tensor(everyone, values, group=group)
-        values = everyone
+        everyone = values.new_empty(torch.distributed.get_world_size(group), values.numel())
+        torch.distributed.all_gather(list(everyone.unbind()), values, group=group)
+        values = everyone.reshape(-1)
     return values if isinstance(number, Tensor) else values.tolist()

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from rst_theory.notation import QUANTITIES, Ascent, DomainError, FloatArray, Interval, natural
-from rst_theory.schedules import Schedule, from_dict, matched_gamma, sequence
+from rst_theory.schedules import Constant, Schedule, from_dict, matched_gamma, sequence
 from rst_theory.training.data import AUGMENTATIONS, DATA
 from rst_theory.training.models import MODELS
 from rst_theory.training.rates import Rate
@@ -137,12 +137,15 @@ class TrainConfig:
         self._set("seed", natural("seed", self.seed, below=2**64))
         for name, quantity in _SCHEDULED.items():
             value = getattr(self, name)
-            if not isinstance(value, Schedule) and not self._absent(name):
-                if name == "schedule":
-                    raise TypeError(f"schedule must be a Schedule, such as Constant(0.5); got {value!r}")
+            if self._absent(name):
+                continue
+            if name == "schedule" and not isinstance(value, Schedule):
+                raise TypeError(f"schedule must be a Schedule, such as Constant(0.5); got {value!r}")
+            if name != "schedule" and isinstance(value, Constant):
+                value = float(value.value)  # one way to write it, so that equal runs have equal configs
+            if not isinstance(value, Schedule):
                 self._set(name, quantity.check(value))
-            if not self._absent(name):
-                sequence(getattr(self, name), self.steps, quantity)
+            sequence(value, self.steps, quantity)
         self._refuse_contradictions()
         self.coefficients()
 
@@ -177,6 +180,13 @@ class TrainConfig:
     def dtype(self) -> torch.dtype:
         """Of the weights."""
         return torch.float64 if self.precision == "float64" else torch.float32
+
+    def parameters(self) -> int:
+        """The number of weights of the model."""
+        data = DATA[self.data]
+        with torch.device("meta"):
+            model = MODELS[self.model](data.shape, data.classes)
+        return sum(p.numel() for p in model.parameters())
 
     def coins(self) -> Trials:
         """The trials that the run will see."""
