@@ -48,7 +48,11 @@ ROWS = 24
 FEATURES, HIDDEN, CLASSES = 6, 8, 3  # classes leave shards uneven
 RHO = 0.3
 OFFSET = 0.01
-PATIENCE = timedelta(seconds=20)
+PATIENCE = timedelta(seconds=30)
+"""With a process that is not heard of: then the check has failed."""
+
+LIMIT = 120.0
+"""Seconds for all checks of a program."""
 
 Batch = tuple[Tensor, Tensor]
 
@@ -792,7 +796,7 @@ def main(folder: Path, only: Sequence[str]) -> None:
         for process in ranks:
             process.start()
         for process in ranks:
-            process.join(PATIENCE.total_seconds() * 3)
+            process.join(LIMIT)
             process.kill()
         ends = [process.exitcode for process in ranks]
         (folder / f"{program}.json").write_text(json.dumps(ends), encoding="utf-8")

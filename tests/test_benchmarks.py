@@ -9,11 +9,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import NUMERIC, z_threshold
 
 import rst_theory as rst
-from experiments.benchmarks import __main__ as command, cost, memory, scaling, simulation
+from experiments.benchmarks import (
+    __main__ as command,
+    cost,
+    memory,
+    optimizer,
+    peers,
+    scaling,
+    simulation,
+    training,
+)
 from experiments.benchmarks.competitors import normals, numpy_loops, ours, sam_loop, torch_batched
+from experiments.benchmarks.ratios import paired_ratio
 from experiments.benchmarks.work import METRICS, POINTS, Measured, Work, measured
 from experiments.benchmarks.worker import Worker, jax_python, serve
 from rst_theory import method
@@ -21,6 +32,9 @@ from rst_theory.files import read_table
 from rst_theory.plots import ResultsError, plot_scaling
 
 TINY = Work(dimension=6, replicas=400, steps=20)
+PEERS = pytest.mark.skipif(
+    importlib.util.find_spec("pytorch_optimizer") is None, reason="pytorch_optimizer is not installed"
+)
 NUMBA = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="Numba is not installed")
 COMPETITORS = {
     "ours": (ours, {"backend": "numpy"}),
@@ -241,3 +255,158 @@ def test_the_scaling_figure_shows_every_median() -> None:
 def test_an_unknown_benchmark_is_refused(capsys) -> None:
     assert command.main(["simulaton"]) == 2
     assert "choose from cost, simulation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "confidence"), [(7, 1, 1 - 2 / 128), (8, 1, 1 - 2 / 256), (20, 4, 1 - 2 * 1351 / 2**20)]
+)
+def test_the_interval_of_a_ratio_is_that_of_the_sign_test(n: int, k: int, confidence: float) -> None:
+    # 1351 = C(20, 0) + C(20, 1) + C(20, 2) + C(20, 3)
+    order = np.random.default_rng(0).permutation(n)
+    times = np.arange(1.0, n + 1)[order]
+    found = paired_ratio(list(2 * times), [2.0] * n)
+    assert found == pytest.approx(((n + 1) / 2, k, n + 1 - k, confidence), rel=1e-12)
+
+
+def test_a_ratio_needs_pairs() -> None:
+    with pytest.raises(ValueError, match="at least one pair"):
+        paired_ratio([], [])
+    with pytest.raises(ValueError):
+        paired_ratio([1.0], [1.0, 2.0])
+
+
+def test_the_shapes_are_those_of_the_networks() -> None:
+    entries = {m: sum(s.numel() for s in optimizer.shapes_of(m)) for m in optimizer.FULL.models}
+    assert entries == {"resnet18": 11_173_962, "wrn28-10": 36_479_194}
+
+
+@pytest.mark.parametrize("contestant", optimizer.CONTESTANTS, ids=lambda c: c.name)
+def test_own_work_leaves_out_the_passes_and_the_base(contestant, monkeypatch) -> None:
+    """A clock that only the passes and the base's step move on: nothing is left for the method."""
+    if contestant.is_peer:
+        pytest.importorskip("pytorch_optimizer")
+    now = [0.0]
+    monkeypatch.setattr(optimizer.time, "perf_counter", lambda: now[0])
+    steps = optimizer._Steps(contestant, [torch.Size([3, 2]), torch.Size([4])], "none")
+    passes, before = [], [p.detach().clone() for p in steps.parameters]
+
+    def one_pass() -> torch.Tensor:
+        now[0] += 1.0
+        passes.append([p.detach().clone() for p in steps.parameters])
+        for p, g in zip(steps.parameters, steps.gradients, strict=True):
+            p.grad = g.clone()
+        return torch.zeros(())
+
+    steps.closure = steps._timed(one_pass)
+    assert steps.turn(1) == 0.0 and now[0] == 2.0
+    moved = torch.cat([(y - x).flatten() for x, y in zip(*passes, strict=True)]).norm()
+    assert float(moved) == pytest.approx(optimizer.RHO, rel=1e-4)  # the second pass was the perturbed one
+    for x, p, g in zip(before, steps.parameters, steps.gradients, strict=True):
+        torch.testing.assert_close(p.detach(), x - optimizer.RATE * g)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "storage", "moves"), [(1.0, "swap", 5), (2.0, "swap", 8), (1.0, "copy", 9)]
+)
+def test_the_floor_counts_what_the_method_moves(gamma: float, storage: str, moves: int) -> None:
+    def make(model):
+        sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        return rst.optim.RST(sgd, 1.0, gamma=gamma, storage=storage)
+
+    assert peers._moves(make) == moves
+    assert moves in {c.moves for c in optimizer.CONTESTANTS}
+
+
+def test_movement_is_counted_as_operations_read_and_write() -> None:
+    x, y = torch.ones(10), torch.ones(10)
+    for operation, entries in [
+        (lambda: x.clone(), 20),
+        (lambda: x.add_(y), 30),
+        (lambda: y.copy_(x), 20),
+        (lambda: torch.add(x, x, out=y), 20),
+        (lambda: torch.dot(x, x), 11),
+        (lambda: x.view(5, 2), 0),
+        (lambda: torch.empty(10), 0),
+        (lambda: torch._foreach_mul_([x, y], 2.0), 40),
+        (lambda: y.zero_(), 10),
+    ]:
+        with peers.Movement() as movement:
+            operation()
+        assert movement.entries == entries
+
+
+def test_the_optimizer_tables_are_written_and_their_targets_judged(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(optimizer.importlib.util, "find_spec", lambda name: None)
+    seconds = {optimizer.SAM: [0.004, 0.005], optimizer.MIXED: [0.02, 0.03], optimizer.COPY: [0.01, 0.01]}
+    streams = {name: [0.001 * moves] * 2 for name, (moves, _) in optimizer.STREAMS.items()}
+    streams["copy_"] = [0.001, 0.001]  # two moves: twice the rate of the others
+    monkeypatch.setattr(optimizer, "_race", lambda *arguments: (seconds, streams))
+    optimizer.run(tmp_path, replace(optimizer.QUICK, models=("resnet18",)))
+    rows = {r["contestant"]: r for r in read_table(tmp_path / "benchmark_optimizer.json")}
+    assert rows[optimizer.SAM]["floor_ms"] == pytest.approx(2.5) and rows[optimizer.SAM]["over_peer"] is None
+    assert rows[optimizer.SAM]["over_floor"] == pytest.approx(0.0045 / 0.0025)
+    rates = {r["kernel"]: r for r in read_table(tmp_path / "benchmark_optimizer_rates.json")}
+    assert [name for name, r in rates.items() if r["best"]] == ["copy_"]
+    assert rates["dot"]["gb_per_second"] == pytest.approx(4 * 11_173_962 / 0.001 / 1e9)
+    targets = read_table(tmp_path / "benchmark_optimizer_targets.json")
+    assert [(t["target"], t["met"]) for t in targets] == [(1.4, False), (1.4, False), (1.4, False)]
+    with_peer = {**rows[optimizer.SAM], "peer": optimizer.PEER, "over_peer": 0.4}
+    judged = optimizer.target_rows([{**with_peer, "over_peer_low": 0.3, "over_peer_high": 0.5}])
+    assert next((t["measured"], t["target"], t["met"]) for t in judged) == (0.4, 0.4, True)
+
+
+def test_a_race_asks_every_contestant_in_its_own_process(monkeypatch) -> None:
+    ours = [c for c in optimizer.CONTESTANTS if c.name == optimizer.SAM]
+    seconds, streams = optimizer._race(ours, "cnn", "none", optimizer.Plan((), rounds=1, steps=1))
+    assert list(seconds) == [optimizer.SAM] and seconds[optimizer.SAM][0] > 0
+    assert all(len(times) == 1 and times[0] > 0 for times in streams.values())
+
+
+def test_training_is_measured_in_blocks_of_equal_pairs(tmp_path) -> None:
+    pytest.importorskip("sklearn")
+    task = training.Task("tiny", "digits", "mlp", 4, torch.get_num_threads(), steps=4, rounds=3, target=1.08)
+    blocks = training.measure(task, None)
+    assert {name: [b.perturbed for b in own] for name, own in blocks.items()} == {
+        "SGD": [0, 0, 0],
+        "RST, p = 1/2": [2, 2, 2],
+        "SAM": [4, 4, 4],
+    }
+    assert all(b.steps == 4 and b.seconds > 0 for own in blocks.values() for b in own)
+
+
+def test_training_ratios_are_over_the_pairs() -> None:
+    task = training.FULL[1]
+    blocks = {
+        "SGD": [training.Block(1.0, 10, 0), training.Block(2.0, 10, 0)],
+        "RST, p = 1/2": [training.Block(1.65, 10, 6), training.Block(3.3, 10, 6)],
+        "SAM": [training.Block(2.1, 10, 10), training.Block(4.2, 10, 10)],
+    }
+    rows = training.rows_of(task, blocks)
+    assert [r["over_pairs_expected"] for r in rows] == pytest.approx([1.0, 1.1, 1.05])
+    assert [r["over_pairs_taken"] for r in rows] == pytest.approx([1.0, 1.65 / 1.6, 1.05])
+    assert [(t["measured"], t["met"]) for t in training.target_rows(rows, [task])] == [
+        (pytest.approx(1.1), False),
+        (pytest.approx(1.05), True),
+    ]
+    with pytest.raises(ValueError, match="even number"):
+        replace(task, steps=3)
+
+
+@PEERS
+def test_we_have_none_of_the_failures_of_the_peers(tmp_path) -> None:
+    peers.run(tmp_path)
+    rows = read_table(tmp_path / "peers.json")
+    assert len(rows) == len(peers.PROBES) and all(r["ours_is_right"] for r in rows)
+    wrong = {r["measure"]: r["peer"] for r in rows if not r["peer_is_right"]}
+    assert wrong["minibatches counted in a step"] == 2.0 and wrong["rho that Adadelta works with"] == 0.05
+
+
+def test_a_figure_that_is_not_one_is_told() -> None:
+    assert peers._figure(lambda: 1 / 0) == (None, "ZeroDivisionError: division by zero")
+    assert peers._figure(lambda: float("nan")) == (None, "not finite")
+
+
+def test_without_the_peer_its_table_is_left_out(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(peers.importlib.util, "find_spec", lambda name: None)
+    peers.run(tmp_path)
+    assert not list(tmp_path.iterdir()) and "extra bench" in capsys.readouterr().out

@@ -14,6 +14,8 @@ from conftest import ONE_STEP
 from rst_theory.schedules import Constant
 from rst_theory.trials import Trials
 
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+
 WORKER = Path(__file__).with_name("distributed_worker.py")
 SINGLE = 1e-6
 """Relative: a run in float32 on several processes and on one, which add in another order."""
@@ -50,7 +52,7 @@ def outcomes(tmp_path_factory):
         env={**os.environ, **threads},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr

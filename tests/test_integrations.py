@@ -253,6 +253,46 @@ def test_lightnings_last_group_may_be_short(tmp_path):
     assert close(module.model, expected)
 
 
+def test_lightnings_other_forms_of_a_training_step_are_known_and_can_tell_the_pass(tmp_path):
+    """Without the batch's index, and with a dict for what it returns."""
+    expected, passes = network(), []
+    losses = by_hand(expected, accumulated(1), trials_of(12))
+
+    def training_step(batch):
+        passes.append(module.optimizers().is_perturbed)
+        return {"loss": loss_of(module.model, batch), "size": BATCH}
+
+    module = lightning_module(RSTModule, network())
+    module.training_step = training_step
+    module.on_train_batch_end = lambda outputs, *_: module.logged.append(float(outputs["loss"]))
+    lightning_fit(module, tmp_path)
+    assert close(module.model, expected) and np.allclose(module.logged, losses, rtol=SAME, atol=0)
+    assert passes == [again for trial in trials_of(12) for again in ([False, True] if trial else [False])]
+
+
+def interrupted(function, at):
+    """A function that raises at one of its calls."""
+    calls = []
+
+    def call(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == at:
+            raise ValueError("interrupted")
+        return function(*args, **kwargs)
+
+    return call
+
+
+def test_lightning_forgets_what_an_interrupted_run_kept(tmp_path):
+    expected, module = network(), lightning_module(RSTModule, network(), 3)
+    by_hand(expected, accumulated(3), trials_of(4))
+    module.training_step = interrupted(module.training_step, at=2)
+    with pytest.raises(ValueError, match="interrupted"):
+        lightning_fit(module, tmp_path, accumulate_grad_batches=3)
+    lightning_fit(module, tmp_path, accumulate_grad_batches=3)
+    assert close(module.model, expected)
+
+
 def test_lightnings_learning_rate_schedulers_are_followed(tmp_path):
     expected = network()
     by_hand(expected, accumulated(1), trials_of(12), decay=0.8)
@@ -601,6 +641,17 @@ def test_the_trainers_own_optimizer_is_wrapped(tmp_path, p):
         taken = getattr(trainer.optimizer.optimizer, "perturbed_steps", 0)
         assert taken == (12 if p is None and kind is RSTTrainer else 0)
     assert equal(*fitted) == (p is not None)
+
+
+def test_the_trainer_forgets_what_an_interrupted_run_kept(tmp_path):
+    expected, model = network(), network()
+    by_hand(expected, accumulated(3), trials_of(4))
+    trainer = trainer_of(RSTTrainer, model, tmp_path, 4, 3, {"schedule": Tabulated(trials_of(4)), "rho": RHO})
+    trainer.compute_loss = interrupted(trainer.compute_loss, at=2)
+    with pytest.raises(ValueError, match="interrupted"):
+        trainer.train()
+    trainer.train()
+    assert close(model, expected)
 
 
 def test_the_trainers_last_group_of_an_epoch_may_be_short(tmp_path):

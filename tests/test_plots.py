@@ -283,6 +283,7 @@ def tables() -> dict[str, Any]:
         "digits_runs": _runs(),
         "digits_summary": _summary(),
         "digits_history": _history(),
+        "fashion_summary": [{"label_noise": noise, **row} for noise in (0.0, 0.3) for row in _summary()],
         "claims": copy.deepcopy(CLAIMS),
         "provenance": copy.deepcopy(PROVENANCE),
     }
@@ -623,6 +624,7 @@ def _crowded() -> dict[str, list[dict[str, Any]]]:
         "digits_runs": [{**row, "seed": 1000 + i} for i in range(12) for row in _runs()],
         "digits_summary": summary,
         "digits_history": history,
+        "fashion_summary": [{"label_noise": noise, **row} for noise in (0.0, 0.3) for row in summary],
     }
 
 

@@ -61,7 +61,7 @@ def trained(model, batches, scaler, two_calls=False, **options):
         if scaler is not None:
             scaler.update()
     assert 0 < optimizer.perturbed_steps < len(batches)
-    return [float(loss) for loss in losses], weights(model)
+    return [loss.item() for loss in losses], weights(model)
 
 
 OPTIONS = [
@@ -150,7 +150,7 @@ def test_an_overflow_skips_the_step_and_training_goes_on(options, where, bad, tw
 
             def closure():
                 optimizer.zero_grad()
-                backward()  # noqa: B023
+                backward()
 
             scale = scaler.get_scale()
             if two_calls:

@@ -283,10 +283,11 @@ def test_a_pass_that_raises_can_be_abandoned():
     optimizer, before = sam(model), weights(model)
     loss_of(model, batches[0]).backward()
     optimizer.first_step()
+    loss_of(model, batches[1]).backward()
     with pytest.raises(ValueError, match="batch_size"):
         loss_of(model, (batches[0][0], batches[0][1][:1])).backward()
     optimizer.abandon()
-    assert equal(weights(model), before)
+    assert equal(weights(model), before) and all(p.grad is None for p in model.parameters())
 
 
 def test_a_closure_that_raises_leaves_the_weights_where_they_were():
@@ -330,6 +331,8 @@ def test_the_context_of_rst_can_be_used_too():
     loss_of(model, batches[0]).backward()
     with optimizer.perturbed():
         loss_of(model, batches[0]).backward()
+    with pytest.raises(RuntimeError, match="step 0"):
+        optimizer.step(lambda: None)
     optimizer.second_step()
     assert close(weights(model), expected)
 
@@ -474,6 +477,19 @@ def test_half_precisions_loss_scale_is_taken_along(way):
             optimizer.step(closure, scaler=scaler)
         scaler.update()
     assert close(weights(model), weights(plain))
+
+
+@pytest.mark.parametrize("overflow", ["first", "second"])
+def test_a_scaled_gradient_that_overflows_skips_the_step_and_counts_it(overflow):
+    model, batches = network()
+    optimizer, scaler = sam(model), torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    before = weights(model)
+    for which in ("first", "second"):
+        factor = torch.inf if which == overflow else 1.0
+        scaler.scale(factor * loss_of(model, batches[0])).backward()
+        (optimizer.first_step if which == "first" else optimizer.second_step)(scaler=scaler)
+    scaler.update()
+    assert equal(weights(model), before) and scaler.get_scale() == 2.0**9 and optimizer.steps_taken == 1
 
 
 @pytest.mark.parametrize("bad", [np.inf, np.nan])

@@ -1,6 +1,7 @@
 """All benchmarks, or those named: `python -m experiments.benchmarks [cost] [simulation] [optimizer] …`.
 
-`--data-dir FOLDER` says where the files of Fashion-MNIST are; random images take their place without. QUICK=1 for a first look at small sizes. JAX runs under the interpreter of JAX_PYTHON, or under this one.
+`--data-dir FOLDER` says where the files of Fashion-MNIST are; random images take their place without.
+QUICK=1 for a first look at small sizes. JAX runs under the interpreter of JAX_PYTHON, or under this one.
 """
 
 from __future__ import annotations

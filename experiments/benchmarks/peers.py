@@ -172,7 +172,7 @@ def _after_sam(steps: int) -> Tensor:
         with torch.no_grad():
             x = [w.clone() for w in weights]
             for w, part in zip(weights, g, strict=True):
-                w += RHO / size * part
+                w.add_(RHO / size * part)
         g_adv = torch.autograd.grad(_loss(model), weights)
         with torch.no_grad():
             for w, home, part in zip(weights, x, g_adv, strict=True):
@@ -345,7 +345,7 @@ def _gradient_of_the_base(make: Callable[..., Optimizer], momentum: float = 0.0)
     """The largest gradient that the base gets over six steps where every gradient is 1."""
     model = nn.ParameterList([nn.Parameter(torch.ones(1))])
     optimizer = make(model, momentum=momentum)
-    base = optimizer.base if isinstance(optimizer, RST) else optimizer.base_optimizer
+    base: Any = optimizer.base if isinstance(optimizer, RST) else optimizer.base_optimizer
     seen, step = [], base.step
 
     def watched() -> None:
@@ -358,11 +358,11 @@ def _gradient_of_the_base(make: Callable[..., Optimizer], momentum: float = 0.0)
     return max(seen)
 
 
-class Movement(TorchDispatchMode):
+class Movement(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the entries of tensors that operations read and write, as their schemas tell; views are free."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.entries = 0
 
     def __torch_dispatch__(
@@ -403,7 +403,7 @@ def _moves(make: Callable[..., Optimizer]) -> float:
     """Reads and writes of a step beside those of the passes and the base, in sizes of the parameter."""
     model = nn.ParameterList([nn.Parameter(torch.ones(1000))])
     optimizer = make(model)
-    base = optimizer.base if isinstance(optimizer, RST) else optimizer.base_optimizer
+    base: Any = optimizer.base if isinstance(optimizer, RST) else optimizer.base_optimizer
     base.step = lambda: None
     ready = [torch.ones(1000) for _ in range(4)]
 

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from rst_theory.notation import Ascent
 from rst_theory.optim.ascent import Point, ascend
+from rst_theory.optim.compilation import uncompiled, uncompiled_context
 from rst_theory.optim.data_parallel import LocalPass
 from rst_theory.optim.finiteness import FiniteChecks
 from rst_theory.optim.groups import GroupPerturbations, Perturb
@@ -242,6 +243,7 @@ class RST(Optimizer):
     # ---- what is known beforehand
 
     @property
+    @uncompiled
     def will_perturb(self) -> bool:
         """The trial of the next step: whether it takes two passes.
 
@@ -278,6 +280,7 @@ class RST(Optimizer):
     def step(self, closure: None = None, scaler: GradScaler | None = None) -> None: ...
     @overload
     def step(self, closure: Callable[[], Loss], scaler: GradScaler | None = None) -> Loss: ...
+    @uncompiled
     def step(
         self, closure: Callable[[], Loss] | None = None, scaler: GradScaler | None = None
     ) -> Loss | None:
@@ -333,7 +336,7 @@ class RST(Optimizer):
             self._mixed = False
         return loss
 
-    @contextmanager
+    @uncompiled_context
     def first_pass(self) -> Iterator[None]:
         """Around the first forward and backward of a loop that owns its passes.
 
@@ -347,7 +350,7 @@ class RST(Optimizer):
         with nullcontext() if self._local_pass is None else self._local_pass.no_sync():
             yield
 
-    @contextmanager
+    @uncompiled_context
     def perturbed(self, scaler: GradScaler | None = None) -> Iterator[None]:
         """Around the second forward and backward of a perturbed step, in a loop that owns its passes.
 

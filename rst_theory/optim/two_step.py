@@ -167,7 +167,7 @@ class SAM(RST):
         self._require_at_home("step")
         # Once in the wrapper that calls the hooks of a step is enough: this method is in it.
         step = cast("Callable[..., Loss | None]", inspect.unwrap(RST.step))
-        if closure is None or self._mixed:
+        if closure is None:
             return step(self, closure, scaler)
         if not self._has_gradients():
             loss = step(self, closure, scaler)

@@ -4,7 +4,7 @@ Every `plot_*` takes the rows of one table of a results folder, or rows made fro
 `cost_row` and `curve_row`, and a width in inches: `SINGLE` or `DOUBLE` columns of a printed page.
 """
 
-from rst_theory.plots.accuracy import plot_accuracy
+from rst_theory.plots.accuracy import plot_accuracy, plot_fashion
 from rst_theory.plots.bounds import plot_bounds
 from rst_theory.plots.comparison import plot_comparison
 from rst_theory.plots.convergence import plot_convergence
@@ -40,6 +40,7 @@ __all__ = [
     "plot_comparison",
     "plot_convergence",
     "plot_cost",
+    "plot_fashion",
     "plot_pairs",
     "plot_price",
     "plot_regimes",

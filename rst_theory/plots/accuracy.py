@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_accuracy"]
+__all__ = ["plot_accuracy", "plot_fashion"]
 
 _ENDS = ("", "_low", "_high")
 _INTERVALS = ("accuracy", "versus_sgd", "versus_sam")
@@ -36,20 +36,48 @@ def plot_accuracy(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
         ResultsError: rows that are not of that form.
     """
     table = checked("digits_summary", rows, only=_FIELDS)
-    pairs = _differences(table)
-    labels = [f"{row['method']} − {other.upper()}" for row, other in pairs]
+    return _drawn([(table, "Accuracy against cost")], width)
+
+
+@style.styled
+def plot_fashion(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
+    """The same on Fashion-MNIST, once for each share of redrawn training labels.
+
+    Args:
+        rows: of the table `fashion_summary`; the fields of `plot_accuracy`, and label_noise.
+        width: of the figure, in inches.
+
+    Raises:
+        ResultsError: rows that are not of that form.
+    """
+    table = checked("fashion_summary", rows, only=("label_noise", *_FIELDS))
+    noises = sorted({row["label_noise"] for row in table})
+    titles = [
+        f"{noise:.0%} of labels redrawn".replace("%", " %") if noise else "Clean labels" for noise in noises
+    ]
+    settings = [[row for row in table if row["label_noise"] == noise] for noise in noises]
+    return _drawn(list(zip(settings, titles, strict=True)), width)
+
+
+def _drawn(settings: Sequence[tuple[Sequence[Row], str]], width: float) -> Figure:
+    """A row of panels for each setting; one column where the figure is narrow."""
     beside = width > 5
     room = width / 2 if beside else width
-    left = min(max(map(style.text_width, labels), default=0.0) + 0.12, 0.35 * room)
-    height = _PITCH * max(len(pairs), 1)
-    figure = style.blank(width, _TOP + _HEIGHT + _BOTTOM + (0 if beside else _TOP + height + _BOTTOM))
-    first = style.axes_at(figure, _LEFT, _TOP, room - _LEFT - _RIGHT, _HEIGHT, "Accuracy against cost")
-    _draw_accuracy(first, table)
-    if pairs:
-        x, y, tall = (room, _TOP, _HEIGHT) if beside else (0, 2 * _TOP + _HEIGHT + _BOTTOM, height)
-        across = room - left - _NUMBERS
-        second = style.axes_at(figure, x + left, y, across, tall, "Paired differences")
-        _draw_differences(second, pairs, labels, left - 0.08)
+    pairs = [_differences(table) for table, _ in settings]
+    labels = [[f"{row['method']} − {other.upper()}" for row, other in mine] for mine in pairs]
+    heights = [_TOP + _PITCH * max(len(mine), 1) + _BOTTOM for mine in pairs]
+    panel = _TOP + _HEIGHT + _BOTTOM
+    tall = [panel + (0 if beside else height) for height in heights]
+    figure = style.blank(width, sum(tall))
+    for i, (table, title) in enumerate(settings):
+        top = sum(tall[:i]) + _TOP
+        _draw_accuracy(style.axes_at(figure, _LEFT, top, room - _LEFT - _RIGHT, _HEIGHT, title), table)
+        if pairs[i]:
+            left = min(max(map(style.text_width, labels[i])) + 0.12, 0.35 * room)
+            x, y, height = (room, top, _HEIGHT) if beside else (0, top + panel, _PITCH * len(pairs[i]))
+            across = room - left - _NUMBERS
+            axes = style.axes_at(figure, x + left, y, across, height, "Paired differences")
+            _draw_differences(axes, pairs[i], labels[i], left - 0.08)
     return figure
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rst_theory.files import write_atomically
 from rst_theory.plots import style
-from rst_theory.plots.accuracy import plot_accuracy
+from rst_theory.plots.accuracy import plot_accuracy, plot_fashion
 from rst_theory.plots.bounds import plot_bounds
 from rst_theory.plots.convergence import plot_convergence
 from rst_theory.plots.cost import plot_cost
@@ -39,6 +39,7 @@ FIGURES: dict[str, tuple[str, Callable[..., Figure]]] = {
     "accuracy": ("digits_summary", plot_accuracy),
     "training": ("digits_history", plot_training),
     "pairs": ("digits_runs", plot_pairs),
+    "fashion": ("fashion_summary", plot_fashion),
 }
 """The results file that each figure is drawn from, and the function that draws it.
 

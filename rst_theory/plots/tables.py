@@ -106,6 +106,20 @@ _PARAMETER = Field("parameter")
 _SHARE = Field("number", least=0, most=1)
 _METHOD = {"method": _TEXT, "p": _SHARE, "gamma": _SIZE}
 
+_SUMMARY = {
+    **_METHOD,
+    "runs": _MANY,
+    "accuracy": _SHARE,
+    "accuracy_low": _NUMBER,
+    "accuracy_high": _NUMBER,
+    "pairs_per_step": _SIZE,
+    "expected_pairs_per_step": _SIZE,
+    "seconds_vs_sgd": _SIZE,
+    "seconds_low": _SIZE,
+    "seconds_high": _SIZE,
+    **{f"versus_{other}{end}": _NUMBER for other in ("sgd", "sam") for end in ("", "_low", "_high")},
+}
+
 SCHEMA: dict[str, dict[str, Field]] = {
     "cost": {
         "name": _TEXT,
@@ -164,19 +178,8 @@ SCHEMA: dict[str, dict[str, Field]] = {
         "seconds": _SIZE,
         "seconds_vs_sgd": _SIZE,
     },
-    "digits_summary": {
-        **_METHOD,
-        "runs": _MANY,
-        "accuracy": _SHARE,
-        "accuracy_low": _NUMBER,
-        "accuracy_high": _NUMBER,
-        "pairs_per_step": _SIZE,
-        "expected_pairs_per_step": _SIZE,
-        "seconds_vs_sgd": _SIZE,
-        "seconds_low": _SIZE,
-        "seconds_high": _SIZE,
-        **{f"versus_{other}{end}": _NUMBER for other in ("sgd", "sam") for end in ("", "_low", "_high")},
-    },
+    "digits_summary": _SUMMARY,
+    "fashion_summary": {"label_noise": _SHARE, **_SUMMARY},
     "digits_history": {
         "method": _TEXT,
         "epoch": _COUNT,
@@ -246,13 +249,15 @@ SCHEMA: dict[str, dict[str, Field]] = {
 }
 """The fields of each file of a results folder, by the file's name without its ending."""
 
+_SUMMARY_ENDS = [
+    (f"{name}_low", f"{name}_high") for name in ("accuracy", "seconds", "versus_sgd", "versus_sam")
+]
 _ORDERED = {
     "cost": [("low", "high"), ("systematic_low", "systematic_high")],
     "bounds": [("low", "high")],
     "digits_runs": [("expected_low", "expected_high")],
-    "digits_summary": [
-        (f"{name}_low", f"{name}_high") for name in ("accuracy", "seconds", "versus_sgd", "versus_sam")
-    ],
+    "digits_summary": _SUMMARY_ENDS,
+    "fashion_summary": _SUMMARY_ENDS,
     "digits_history": [("low", "high")],
 }
 _TABLES = (
@@ -266,6 +271,7 @@ _TABLES = (
     "digits_runs",
     "digits_summary",
     "digits_history",
+    "fashion_summary",
 )
 _LISTS = (*_TABLES, "curves", "claims")
 
@@ -328,6 +334,7 @@ class Results:
         benchmark_scaling: a row per size and number of threads: the time of a simulation.
         digits_runs: a row per training run.
         digits_summary: a row per method.
+        fashion_summary: a row per method and share of redrawn labels.
         digits_history: a row per method and epoch.
         claims: the verdicts.
         provenance: how the results were made.
@@ -343,6 +350,7 @@ class Results:
     benchmark_scaling: list[Row] | None = None
     digits_runs: list[Row] | None = None
     digits_summary: list[Row] | None = None
+    fashion_summary: list[Row] | None = None
     digits_history: list[Row] | None = None
     claims: list[Row] | None = None
     provenance: Row | None = None

@@ -1,6 +1,8 @@
 """One run on several processes, started by torchrun, each with its part of every minibatch.
 
-Under `torchrun` the environment tells a process its rank r of W. Minibatch B of n examples is dealt out like
+    torchrun --nproc-per-node 4 -m rst_theory.cli train --device cuda …
+
+The environment then tells a process its rank r of W. Minibatch B of n examples is dealt out like
 cards: process r takes the n_r examples B[r], B[r + W], …. `DistributedDataParallel` averages gradients over
 the processes, so that the loss of process r counts W n_r / n: then the average is the mean over B, whatever
 n is. Weights, trials and learning rate are equal everywhere, and rank 0 alone evaluates and writes.
