@@ -425,16 +425,18 @@ def infinite_on_one_rank(local: bool, scaled: bool, gamma: float) -> dict[str, A
 
 def refusals() -> dict[str, Any]:
     """What sync_perturbation=False cannot be had with."""
-    plain, sharded = Network(), Network()
-    fully_shard(sharded, mesh=init_device_mesh("cpu", (distributed.get_world_size(),)))
+    alone = Network()
+    in_shards = sharded_network(Run())
+    static = DistributedDataParallel(Network(), static_graph=True)
     said = {}
-    for name, parameters, model in (
-        ("no model", plain.parameters(), None),
-        ("plain model", plain.parameters(), plain),
-        ("sharded", sharded.parameters(), sharded),
+    for name, trained, model in (
+        ("no model", alone, None),
+        ("plain model", alone, alone),
+        ("sharded", in_shards, in_shards),
+        ("static graph", static, static),
     ):
         try:
-            RST(momentum(parameters), 1.0, model=model, sync_perturbation=False)
+            RST(momentum(trained.parameters()), 1.0, model=model, sync_perturbation=False)
         except ValueError as error:
             said[name] = str(error)
     return said
@@ -461,36 +463,33 @@ def sharded(run: Run, replicas: int = 1) -> dict[str, Any]:
     """A run on shards: how far it ends from one process, and whether shards stay where and what they are."""
     model = sharded_network(run, replicas)
     optimizer = run.optimizer(model.parameters(), model=model)
-    addresses, kept, moved, restored = [], True, False, True
-    for batch in minibatches(run.dtype):
-        passes = closure(optimizer, model, batch, run)
-        before = [own(x).clone() for x in model.parameters()]
+    before: list[Tensor] = []
+    home: dict[str, list[bool]] = {"first pass": [], "second pass": [], "base's step": []}
+    addresses: list[list[int]] = []
 
-        def watched(passes: Any = passes, before: list[Tensor] = before) -> Tensor:
-            nonlocal kept, moved
-            same = all(torch.equal(a, own(b)) for a, b in zip(before, model.parameters(), strict=True))
-            kept, moved = kept and (same or optimizer.is_perturbed), moved or not same
-            addresses.append([own(x).data_ptr() for x in model.parameters()])
+    def look(when: str) -> None:
+        home[when].append(
+            all(torch.equal(a, own(b)) for a, b in zip(before, model.parameters(), strict=True))
+        )
+        addresses.append([own(x).data_ptr() for x in model.parameters()])
+
+    optimizer.base.register_step_pre_hook(lambda *_: look("base's step"))
+    for batch in minibatches(run.dtype):
+        before[:] = [own(x).clone() for x in model.parameters()]
+        passes = closure(optimizer, model, batch, run)
+
+        def watched(passes: Callable[[], Tensor] = passes) -> Tensor:
+            look("second pass" if optimizer.is_perturbed else "first pass")
             return passes()
 
-        with contextlib.ExitStack() as stack:
-            # The base's step sees the weights that the step began with.
-            def check(base: Any, arguments: Any, options: Any, before: list[Tensor] = before) -> None:
-                nonlocal restored
-                home = (torch.equal(a, own(b)) for a, b in zip(before, model.parameters(), strict=True))
-                restored = restored and all(home)
-
-            stack.callback(optimizer.base.register_step_pre_hook(check).remove)
-            optimizer.step(watched)
-        addresses.append([own(x).data_ptr() for x in model.parameters()])
+        optimizer.step(watched)
     return {
         "difference": difference(run, 1, model.parameters()),
         "alike": alike_everywhere(model.parameters()),
         "still": all(a == addresses[0] for a in addresses),
-        "kept": kept,
-        "moved": moved or all(own(x).numel() == 0 for x in model.parameters()),
-        "restored": restored,
-        "empty": sum(own(x).numel() == 0 for x in model.parameters()),
+        "home": all(home["first pass"] + home["base's step"]),
+        "away": not any(home["second pass"]) or all(x.numel() == 0 for x in before),
+        "empty": sum(x.numel() == 0 for x in before),
     }
 
 

@@ -70,32 +70,40 @@ def accumulated(k, epochs=1):
     return [batches()[i : i + k] for i in range(0, BATCHES, k)] * epochs
 
 
-def by_hand(model, groups, trials, *, gamma=1.0, clip=None, epsilon=1e-6, decay=1.0):
+def direction_of(model, group, perturbed, gamma):
+    """The mean loss over a group of batches, and SAM's direction, (1 - gamma) g + gamma g_adv."""
+    parameters, home = list(model.parameters()), weights(model)
+
+    def pass_over():
+        mean = sum(loss_of(model, batch) for batch in group) / len(group)
+        return float(mean.detach()), torch.autograd.grad(mean, parameters)
+
+    loss, g = pass_over()
+    if not perturbed:
+        return loss, g
+    norm = torch.cat([v.flatten() for v in g]).norm()
+    with torch.no_grad():
+        for p, v in zip(parameters, g, strict=True):
+            p += RHO * v / norm
+    _, second = pass_over()
+    with torch.no_grad():
+        for p, x in zip(parameters, home, strict=True):
+            p.copy_(x)
+    return loss, [(1 - gamma) * v + gamma * w for v, w in zip(g, second, strict=True)]
+
+
+def by_hand(model, groups, trials, *, gamma=1.0, clip=None, epsilon=1e-6, decay=1.0, processes=1):
     """SAM written out, the loss of a step the mean over its group; the losses at the unperturbed weights.
 
-    The epsilon is that of torch.nn.utils.clip_grad_norm_, with which the libraries clip.
+    The epsilon is that of torch.nn.utils.clip_grad_norm_, with which the libraries clip. Of several
+    processes each is perturbed by the gradient of its own batches.
     """
     parameters, losses, eta = list(model.parameters()), [], ETA
     velocity = [torch.zeros_like(p) for p in parameters]
     for group, perturbed in zip(groups, trials, strict=True):
-
-        def pass_over(group=group):
-            mean = sum(loss_of(model, batch) for batch in group) / len(group)
-            return float(mean.detach()), torch.autograd.grad(mean, parameters)
-
-        loss, direction = pass_over()
-        losses.append(loss)
-        if perturbed:
-            home, g = weights(model), direction
-            norm = torch.cat([v.flatten() for v in g]).norm()
-            with torch.no_grad():
-                for p, v in zip(parameters, g, strict=True):
-                    p += RHO * v / norm
-            _, second = pass_over()
-            direction = [(1 - gamma) * v + gamma * w for v, w in zip(g, second, strict=True)]
-            with torch.no_grad():
-                for p, x in zip(parameters, home, strict=True):
-                    p.copy_(x)
+        shares = [direction_of(model, group[r::processes], perturbed, gamma) for r in range(processes)]
+        losses.append(sum(loss for loss, _ in shares) / processes)
+        direction = [sum(parts) / processes for parts in zip(*(d for _, d in shares), strict=True)]
         norm = torch.cat([d.flatten() for d in direction]).norm()
         if clip is not None:
             direction = [d * min(1.0, clip / (norm + epsilon)) for d in direction]
@@ -506,6 +514,26 @@ def test_accelerate_accumulates_nothing_that_a_closure_computes(accelerator):
     assert len(calls) == 4 + sum(trials_of(4))
 
 
+def test_accelerates_prepared_optimizer_takes_no_closure_with_a_loss_scale(accelerator):
+    """It fails, or the gradients stay scaled: the step is 256 times as long."""
+    accelerator, expected, model = accelerator(), network(), network()
+    before = weights(model)
+    by_hand(expected, accumulated(1)[:1], trials_of(1))
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8)
+    model, optimizer = accelerator.prepare(model, rst(model, 12))
+
+    def closure():
+        optimizer.zero_grad()
+        accelerator.backward(loss_of(model, batches()[0]))
+
+    with pytest.raises(AssertionError, match="scale"):
+        optimizer.step(closure)
+    closure()
+    optimizer.step(closure)
+    for x, mine, right in zip(before, weights(model), weights(expected), strict=True):
+        assert torch.allclose(mine - x, 2.0**8 * (right - x), rtol=1e-9)
+
+
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("told", [False, True])
 @pytest.mark.parametrize("gamma", [1.0, 2.0])
@@ -830,14 +858,24 @@ def on_each_of_two_processes(folder):
     trainer_of(RSTTrainer, model, folder, steps, k, settings).train()
     assert close(model, expected), "Transformers"
 
-    module = lightning_module(
-        RSTModule, network(), k, total_steps=steps, gamma=gamma, schedule=trials_of(steps)
-    )
-    module.train_dataloader = lambda: torch.utils.data.DataLoader(mine, batch_size=None)
-    module.on_train_batch_end = lambda *_: None
-    options = {"devices": 2, "strategy": "ddp", "use_distributed_sampler": False}
-    lightning_fit(module, folder, None, loader=None, accumulate_grad_batches=k, **options)
-    assert close(module.model, expected), "Lightning"
+    def fit(**options):
+        """Its optimizer is made where the model is wrapped already."""
+        module = lightning_module(RSTModule, network(), k)
+        module.configure_optimizers = lambda: RST(
+            sgd(module.model.parameters()),
+            **{"total_steps": steps, "model": module.trainer.strategy.model, **settings, **options},
+        )
+        module.train_dataloader = lambda: torch.utils.data.DataLoader(mine, batch_size=None)
+        module.on_train_batch_end = lambda *_: None
+        launch = {"devices": 2, "strategy": "ddp", "use_distributed_sampler": False}
+        lightning_fit(module, folder, None, loader=None, accumulate_grad_batches=k, **launch)
+        return module.model
+
+    assert close(fit(), expected), "Lightning"
+    alone = network()
+    by_hand(alone, accumulated(2 * k), trials_of(steps), gamma=gamma, processes=2)
+    assert close(fit(sync_perturbation=False), alone), "Lightning, each process perturbed alone"
+    assert not close(expected, alone, 1e-3)
 
 
 def test_two_processes_are_one_with_the_joined_batches(tmp_path):

@@ -1,7 +1,11 @@
 """The perturbation of a step: radii, groups, ASAM, degree, clipping, storage, edges; against NumPy code."""
 
 import copy
+import io
 import math
+import pathlib
+import subprocess
+import sys
 from unittest import mock
 
 import numpy as np
@@ -626,11 +630,10 @@ def test_no_memory_of_the_size_of_the_parameters_is_taken_from_step_to_step(stor
 
 
 @pytest.mark.parametrize("storage", ["auto", "swap"])
-@pytest.mark.parametrize("adaptive", [False, True])
 @pytest.mark.parametrize("ascent", ["normalized", "unnormalized"])
 @pytest.mark.parametrize("gamma", [1.0, 0.5])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.complex64])
-def test_no_step_looks_at_a_number_on_a_device(storage, adaptive, ascent, gamma, dtype):
+def test_no_step_looks_at_a_number_on_a_device(storage, ascent, gamma, dtype):
     """Tensors on the device "meta" hold no numbers: to look at one is an error."""
     parameters = [nn.Parameter(torch.empty(3, 2, device="meta", dtype=dtype)) for _ in range(3)]
     optimizer = RST(
@@ -638,11 +641,10 @@ def test_no_step_looks_at_a_number_on_a_device(storage, adaptive, ascent, gamma,
         0.5,
         rho=0.1,
         ascent=ascent,
-        adaptive=adaptive,
         storage=storage,
         clip_direction=1.0,
         clip_ascent=1.0,
-        perturb_groups=[True, {"rho": 0.2, "adaptive": not adaptive}],
+        perturb_groups=[True, {"rho": 0.2, "adaptive": True}],
         **({"gamma": gamma} if gamma == 1 else {"degree": 0.2}),
     )
 
@@ -879,3 +881,128 @@ def test_weights_kept_beside_are_looked_at_anew_when_the_parameters_change():
         optimizer.step(closure)
         assert torch.equal(x, before) and x.data_ptr() == address
         assert not torch.equal(seen[1], before)
+
+
+# ---- checkpoints
+
+RESUMED = {
+    "SGD": lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True),
+    "AdamW": lambda groups: torch.optim.AdamW(groups, lr=0.01, amsgrad=True),
+}
+
+
+def run_part(base, start, stop, file):
+    """Steps start to stop - 1 of one run of 12, from a checkpoint to a checkpoint."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3))
+        inputs, targets = torch.randn(12, 8, 4), torch.randint(3, (12, 8))
+    parameters = list(model.parameters())
+    groups = [
+        {"params": parameters[:2]},
+        {"params": parameters[2:], "perturb": {"rho": 0.3, "adaptive": True}},
+    ]
+    optimizer = RST(
+        RESUMED[base](groups),
+        Linear(0.1, 0.9),
+        12,
+        Linear(0.2, 0.1),
+        degree=0.5,
+        max_gamma=3.0,
+        seed=7,
+        trials="systematic",
+        model=model,
+        clip_direction=1.0,
+    )
+    if start:
+        saved = torch.load(file, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+    for batch in list(zip(inputs, targets, strict=True))[start:stop]:
+        optimizer.step(network_closure(optimizer, model, batch))
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
+
+
+def test_a_run_resumed_in_another_process_is_the_uninterrupted_one_bit_for_bit(tmp_path):
+    for base in RESUMED:
+        run_part(base, 0, 12, tmp_path / f"whole {base}")
+        run_part(base, 0, 5, tmp_path / f"part {base}")
+    code = "import sys; from test_perturbation import run_part; run_part(sys.argv[1], 5, 12, sys.argv[2]); "
+    code += "run_part(sys.argv[3], 5, 12, sys.argv[4])"
+    arguments = [word for base in RESUMED for word in (base, str(tmp_path / f"part {base}"))]
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        check=True,
+        timeout=100,
+        cwd=pathlib.Path(__file__).parent,
+    )
+    for base in RESUMED:
+        whole, resumed = (
+            torch.load(tmp_path / f"{name} {base}", weights_only=True) for name in ("whole", "part")
+        )
+        assert resumed["optimizer"]["rst"] == whole["optimizer"]["rst"]
+        assert whole["optimizer"]["rst"]["steps_taken"] == 12
+        assert 0 < whole["optimizer"]["rst"]["perturbed_steps"] < 12
+        assert same(resumed["model"].values(), whole["model"].values())
+        for i, state in whole["optimizer"]["state"].items():
+            pairs = zip(state.values(), resumed["optimizer"]["state"][i].values(), strict=True)
+            assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"degree": 0.25},
+        {"max_gamma": 3.0},
+        {"perturb_groups": [True, False]},
+        {"perturb_groups": [True, 0.2]},
+        {"adaptive": True},
+        {"adaptive_offset": 0.1},
+        {"clip_direction": 2.0},
+        {"clip_ascent": None},
+        {"replay_randomness": True},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_other_settings_is_refused(change):
+    groups = [{"params": [nn.Parameter(torch.ones(1))]} for _ in range(2)]
+    settings = {
+        "degree": 0.5,
+        "max_gamma": 2.0,
+        "perturb_groups": [True, 0.1],
+        "clip_direction": 1.0,
+        "clip_ascent": 1.0,
+    }
+    saved = RST(sgd(groups), 0.5, **settings).state_dict()
+    other = RST(sgd(groups), 0.5, **{**settings, **change})
+    name = (
+        next(iter(change))
+        .replace("adaptive", "perturb_groups")
+        .replace("perturb_groups_offset", "adaptive_offset")
+    )
+    with pytest.raises(ValueError, match=f"saved state has {name} = "):
+        other.load_state_dict(saved)
+    # Where the weights lie makes no difference to the run.
+    RST(sgd(groups), 0.5, **settings, storage="copy").load_state_dict(saved)
+
+
+def test_numbers_of_numpy_as_arguments_are_saved_as_plain_ones():
+    x = nn.Parameter(torch.ones(1))
+    optimizer = RST(
+        sgd([x]),
+        np.float32(0.5),
+        np.int64(4),
+        np.float64(0.1),
+        degree=np.linspace(0.1, 0.4, 4),
+        max_gamma=np.float32(2),
+        seed=np.uint64(3),
+        clip_direction=np.float64(1.0),
+        clip_ascent=np.float32(2.0),
+        adaptive_offset=np.float64(0.02),
+        adaptive=np.True_,
+        perturb_groups=[{"rho": np.float32(0.5), "adaptive": np.False_}],
+    )
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    optimizer.load_state_dict(torch.load(file, weights_only=True))

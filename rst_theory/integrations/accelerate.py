@@ -31,10 +31,10 @@ def step(
     """Both passes over the micro-batches, and the optimizer's step.
 
     What a prepared optimizer does by itself: `optimizer.step(closure)` runs both passes where there is one
-    micro-batch, and loses the loss; it ignores the closure at every micro-batch but the last, whose
-    `zero_grad` then clears what the others left; and with a loss scale it steps on what an earlier backward
-    left, or fails. This function takes its place, outside `accelerator.accumulate`; a prepared scheduler
-    and `optimizer.zero_grad` go on as ever. Clipping: `RST(clip_direction=…)`.
+    micro-batch, and loses the loss; of several it ignores the closures of all but the last, whose `zero_grad`
+    clears what there was; and with a loss scale it fails, or takes scaled gradients for the loss's own. This
+    function takes its place, outside `accelerator.accumulate`; a prepared scheduler goes on as ever.
+    Clipping: `RST(clip_direction=…)`.
 
     Args:
         accelerator: it scales the losses and runs the backward passes.

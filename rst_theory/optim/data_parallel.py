@@ -24,7 +24,7 @@ class LocalPass:
         model: a `DistributedDataParallel`, or a module that holds some.
 
     Raises:
-        ValueError: several processes, and no such module.
+        ValueError: several processes, and no such module; or one with static_graph=True.
     """
 
     def __init__(self, model: nn.Module | None) -> None:
@@ -34,6 +34,11 @@ class LocalPass:
             raise ValueError(
                 "sync_perturbation=False needs model=, the DistributedDataParallel module whose first pass "
                 f"is to be local; got {type(model).__name__}"
+            )
+        if any(module.static_graph for module in self.parallel):
+            raise ValueError(
+                "sync_perturbation=False cannot be had with static_graph=True: DistributedDataParallel "
+                "learns the graph from a first pass with all-reduce"
             )
 
     @contextmanager

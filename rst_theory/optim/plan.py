@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rst_theory.notation import QUANTITIES, Ascent, DomainError, FloatArray, natural
 from rst_theory.schedules import Constant, Schedule, Tabulated, matched_gamma, sequence
-from rst_theory.trials import Trials, TrialsKind, coin
+from rst_theory.trials import Trials, TrialsKind, uniform
 
 __all__ = ["Parameter", "Plan", "as_schedule", "checked", "require_same"]
 
@@ -24,6 +24,8 @@ _QUANTITY = {
     "gamma": QUANTITIES["gamma"],
     "degree": QUANTITIES["degree"],
 }
+
+_DRAWN_TOGETHER = 1024  # coins of a run without an end
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,7 @@ class Plan:
     ascent: Ascent
     _tables: dict[str, FloatArray] = field(init=False, repr=False, default_factory=dict)
     _trials: Trials | None = field(init=False, repr=False, default=None)
+    _uniforms: dict[int, FloatArray] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", natural("seed", self.seed, below=2**64))
@@ -125,7 +128,9 @@ class Plan:
         if name == "gamma" and self.degree is not None:
             p, degree = self.at("schedule", t), self.at("degree", t)
             return float(matched_gamma(p, 1, degree, self.max_gamma).gamma[0])
-        return checked(name, getattr(self, name), t)
+        schedule = getattr(self, name)
+        # A constant has been checked when the plan was made.
+        return float(schedule.value) if isinstance(schedule, Constant) else checked(name, schedule, t)
 
     def degree_attained(self, t: int) -> float:
         """The mean of p_t gamma_t over the run; without T its value at step t."""
@@ -140,8 +145,17 @@ class Plan:
             DomainError: t beyond total_steps.
         """
         if self._trials is None:
-            return coin(self.at("schedule", t), self.seed, t)
+            return bool(self._uniform(t) < self.at("schedule", t))
         return self._trials.draw(self._within(t))
+
+    def _uniform(self, t: int) -> float:
+        """The number behind the coin of step t, drawn together with those of its neighbours."""
+        block = t // _DRAWN_TOGETHER
+        if block not in self._uniforms:
+            self._uniforms.clear()
+            steps = np.arange(block * _DRAWN_TOGETHER, (block + 1) * _DRAWN_TOGETHER)
+            self._uniforms[block] = uniform(self.seed, steps)
+        return float(self._uniforms[block][t % _DRAWN_TOGETHER])
 
     def pairs(self) -> int:
         """The propagation pairs of the run: T, and one more for each perturbed step.

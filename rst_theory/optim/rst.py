@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -109,7 +110,7 @@ class RST(Optimizer):
         TypeError: base_optimizer is no optimizer, or needs a closure itself.
         ValueError: total_steps missing where it is needed, an unknown kind of trials, ascent or storage, both
             gamma and degree, entries that do not match the groups, sync_perturbation=False with sharded
-            parameters.
+            parameters or a static graph.
         DomainError: a probability, radius, coefficient, limit or seed outside its domain, named with its t.
 
     Example:
@@ -585,7 +586,12 @@ def _refuse(trained: list[Tensor], first: list[Tensor | None]) -> None:
 
 
 def _zeros_without_memory(g: Tensor) -> Tensor:
-    return torch.zeros((), dtype=g.dtype, device=g.device).expand(g.shape)
+    return _zero(g.dtype, g.device).expand(g.shape)
+
+
+@functools.cache
+def _zero(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.zeros((), dtype=dtype, device=device)
 
 
 def _is_view(g: Tensor) -> bool:
