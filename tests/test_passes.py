@@ -238,6 +238,23 @@ def test_dropout_masks_are_the_same_in_both_passes_where_asked(replayed, two_cal
     assert same_stream == replayed
 
 
+def test_a_second_pass_that_draws_less_leaves_the_generators_where_the_first_did():
+    x = nn.Parameter(torch.ones(3))
+    optimizer = RST(sgd([x]), 1.0, replay_randomness=True)
+
+    def closure():
+        optimizer.zero_grad()
+        noise = 0.5 if optimizer.is_perturbed else torch.rand(3)
+        (x * noise).sum().backward()
+
+    torch.manual_seed(2)
+    optimizer.step(closure)
+    after = torch.get_rng_state()
+    torch.manual_seed(2)
+    torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), after)
+
+
 @pytest.mark.parametrize("pass_", [1, 2])
 def test_an_interrupted_step_replays_nothing_stale(pass_):
     _, batches = small_network()
