@@ -14,9 +14,10 @@ from torch import Tensor
 
 from rst_theory.optim.shards import gathered, local, process_groups
 
-__all__ = ["by_device_and_type", "entries", "is_finite", "length"]
+__all__ = ["by_device_and_type", "entries", "length"]
 
-_EXACT = (torch.float32, torch.float64)  # whose dot products are taken as they are
+_EXACT = (torch.float32, torch.float64)  # whose squares are summed as they are
+_ROW = 4096
 
 
 def length(tensors: Sequence[Tensor]) -> float | Tensor:
@@ -44,11 +45,6 @@ def length(tensors: Sequence[Tensor]) -> float | Tensor:
     return _together(torch.cat([part.to(parts[0].device) for part in parts]))
 
 
-def is_finite(size: float | Tensor) -> bool | Tensor:
-    """Whether a length is neither infinite nor NaN; a tensor for a tensor."""
-    return torch.isfinite(size) if isinstance(size, Tensor) else math.isfinite(size)
-
-
 def entries(tensor: Tensor) -> Tensor:
     """The real entries of a tensor: the values of a sparse one, the parts of a complex one."""
     values = tensor.coalesce().values() if tensor.is_sparse else tensor
@@ -63,19 +59,27 @@ def _length_of_one(tensor: Tensor) -> float:
     if not tensor.numel():
         return 0.0
     if tensor.dtype in _EXACT:
-        # A dot product is the fastest reduction there is; it needs the entries in one row.
-        row = tensor.view(-1) if tensor.is_contiguous() else None
-        square = (
-            float(torch.dot(row, row)) if row is not None else float(torch.linalg.vector_norm(tensor)) ** 2
-        )
-        if _least_safe(tensor.dtype) < square < math.inf:
-            return math.sqrt(square)
+        size = _length_in_rows(tensor)
+        if _least_safe(tensor.dtype) < size < math.inf:
+            return size
         if tensor.dtype == torch.float64:
             largest = float(torch.linalg.vector_norm(tensor, math.inf))
             if largest in (0.0, math.inf) or math.isnan(largest):
                 return largest
             return largest * float(torch.linalg.vector_norm(tensor / largest))
     return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
+
+
+def _length_in_rows(tensor: Tensor) -> float:
+    """As short rows: faster than in one go, and without the rounding of a long sum (3e-5 of 2^22 entries)."""
+    if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        tensor = tensor.permute(0, 2, 3, 1)
+    if tensor.numel() <= _ROW or not tensor.is_contiguous():
+        return float(torch.linalg.vector_norm(tensor))
+    whole = tensor.numel() - tensor.numel() % _ROW
+    rows, rest = tensor.view(-1)[:whole].view(-1, _ROW), tensor.view(-1)[whole:]
+    lengths = torch.linalg.vector_norm(rows, dim=1)
+    return math.hypot(float(torch.linalg.vector_norm(lengths)), float(torch.linalg.vector_norm(rest)))
 
 
 def _on_device(tensors: Sequence[Tensor]) -> Tensor:
@@ -114,6 +118,6 @@ def by_device_and_type(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
 
 
 def _least_safe(dtype: torch.dtype) -> float:
-    """A sum of squares below which squares of entries that matter may underflow."""
+    """A length below which squares of entries that matter may underflow."""
     precision = torch.finfo(dtype)
-    return precision.tiny / precision.eps**2
+    return math.sqrt(precision.tiny) / precision.eps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from rst_theory.optim.ascent import Point, ascend
 from rst_theory.optim.compilation import uncompiled, uncompiled_context
 from rst_theory.optim.data_parallel import LocalPass
 from rst_theory.optim.finiteness import FiniteChecks
+from rst_theory.optim.gradients import share_memory, spoil_gradients, take_gradients
 from rst_theory.optim.groups import GroupPerturbations, Perturb
 from rst_theory.optim.lengths import length
 from rst_theory.optim.mixture import clip, mix
@@ -372,7 +372,7 @@ class RST(Optimizer):
         trained, gamma = self._trained(), self._gamma()
         try:
             accepted = self._ascend(_enabled(scaler))
-            first = self._take_gradients(trained, keep=not _is_one(gamma) or not accepted)
+            first = take_gradients(trained, keep=not _is_one(gamma) or not accepted)
             with self._second_pass():
                 yield
         finally:
@@ -380,7 +380,7 @@ class RST(Optimizer):
         if accepted:
             self._mix(trained, first, gamma)
         else:
-            _refuse(trained, first)
+            spoil_gradients(trained, first)
         self._mixed = True
 
     @torch.no_grad()
@@ -411,20 +411,6 @@ class RST(Optimizer):
         self._perturbation.move(moves)
         return True
 
-    def _take_gradients(self, trained: list[Tensor], keep: bool) -> list[Tensor | None]:
-        """Take the gradients out of `.grad`, so that no way of clearing them can wipe them.
-
-        Where they are not kept, their memory is free for the second pass; zeros without memory of their own
-        tell which there were.
-        """
-        gradients = [p.grad for p in trained]
-        for p in trained:
-            p.grad = None
-        if keep:
-            # A view into a bucket of DistributedDataParallel is written over by the next backward.
-            return [g.clone() if g is not None and _is_view(g) else g for g in gradients]
-        return [g if g is None or is_distributed(g) else _zeros_without_memory(g) for g in gradients]
-
     @contextmanager
     def _second_pass(self) -> Iterator[None]:
         """Around the second pass: statistics are not counted, and random numbers are drawn again if asked."""
@@ -452,7 +438,7 @@ class RST(Optimizer):
         """Turn the second gradients in `.grad` into the direction (1 - gamma) g + gamma g_adv."""
         sum_partial_gradients(trained)
         second = [p.grad for p in trained]
-        if any(_share_memory(g, g_adv) for g, g_adv in zip(first, second, strict=True)):
+        if any(share_memory(g, g_adv) for g, g_adv in zip(first, second, strict=True)):
             raise RuntimeError(
                 "the second backward wrote over the first gradients: let backward allocate its gradients "
                 "(zero_grad with set_to_none=True), or take gamma = 1"
@@ -577,30 +563,3 @@ def _enabled(scaler: GradScaler | None) -> GradScaler | None:
 
 def _is_one(gamma: float | Tensor) -> bool:
     return not isinstance(gamma, Tensor) and gamma == 1
-
-
-def _refuse(trained: list[Tensor], first: list[Tensor | None]) -> None:
-    """Leave gradients that no scaler accepts: it then skips the step and lowers its scale, on every rank."""
-    for p, g in zip(trained, first, strict=True):
-        p.grad = None if g is None else g.mul_(math.inf)
-
-
-def _zeros_without_memory(g: Tensor) -> Tensor:
-    return _zero(g.dtype, g.device).expand(g.shape)
-
-
-@functools.cache
-def _zero(dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.zeros((), dtype=dtype, device=device)
-
-
-def _is_view(g: Tensor) -> bool:
-    """Whether a gradient is a part of some other memory, or all of it."""
-    plain = g.layout is torch.strided and not is_distributed(g)
-    return plain and (g._is_view() or g.untyped_storage().nbytes() != g.numel() * g.element_size())
-
-
-def _share_memory(g: Tensor | None, g_adv: Tensor | None) -> bool:
-    if g is None or g_adv is None or not (g.layout is g_adv.layout is torch.strided) or is_distributed(g):
-        return False
-    return g.numel() > 0 and not g.is_meta and g.data_ptr() == g_adv.data_ptr()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from rst_theory.optim.gradients import take_gradients
 from rst_theory.optim.passes import kept_statistics
 from rst_theory.optim.plan import Parameter
 from rst_theory.optim.rst import RST
@@ -201,7 +202,7 @@ class SAM(RST):
     def _put_aside(self) -> Iterator[None]:
         """Around a second pass that counts for nothing."""
         trained, model = self._trained(), self._options.model
-        first = self._take_gradients(trained, keep=True)
+        first = take_gradients(trained, keep=True)
         with nullcontext() if model is None else kept_statistics(model):
             yield
         for p, g in zip(trained, first, strict=True):
