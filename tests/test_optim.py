@@ -13,10 +13,12 @@ from conftest import ONE_STEP
 from hypothesis import example, given, settings, strategies as st
 from torch import nn
 from torch.optim import lr_scheduler as schedulers
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rst_theory import method
 from rst_theory.notation import DomainError
 from rst_theory.optim import RST
+from rst_theory.optim.lengths import length
 from rst_theory.schedules import Constant, FromExpression, InverseSqrt, Linear, Periodic, Piecewise
 from rst_theory.trials import Trials
 
@@ -152,6 +154,23 @@ def test_one_norm_over_parameters_of_all_shapes_on_a_dense_quadratic(ascent):
         assert loss.item() == pytest.approx(before @ hessian @ before / 2, rel=ONE_STEP)
 
 
+@pytest.mark.parametrize("ascent", ["normalized", "unnormalized"])
+def test_what_maximizes_an_objective_is_what_minimizes_its_negative(ascent):
+    runs = []
+    for sign, maximize in ((1.0, False), (-1.0, True)):
+        model, batches = small_network()
+        optimizer = RST(sgd(model.parameters(), maximize=maximize), 1.0, rho=0.5, gamma=2.0, ascent=ascent)
+        for inputs, targets in batches[:3]:
+
+            def closure(model=model, inputs=inputs, targets=targets, sign=sign, optimizer=optimizer):
+                optimizer.zero_grad()
+                (sign * nn.functional.cross_entropy(model(inputs), targets)).backward()
+
+            optimizer.step(closure)
+        runs.append(weights(model))
+    assert same(*runs)
+
+
 def test_p_one_gamma_one_is_sam():
     model, batches = small_network(dtype=torch.float64)
     twin = copy.deepcopy(model)
@@ -250,6 +269,99 @@ def test_the_closure_sees_the_perturbed_point_with_gradients_enabled():
     assert loss.item() == 12.5  # at the weights, not at the perturbed point
     assert seen[0].tolist() == [3.0, 4.0]
     assert seen[1].tolist() == pytest.approx([3.3, 4.4], rel=1e-15)
+
+
+@pytest.mark.parametrize("forgotten", ["in the step", "in the second pass"])
+def test_a_scaler_that_one_half_of_a_step_has_not_been_given_is_missed(forgotten):
+    x = nn.Parameter(torch.ones(1))
+    optimizer, scaler = RST(sgd([x]), 1.0), torch.amp.GradScaler("cpu", init_scale=1024.0)
+
+    def backward():
+        scaler.scale(x.sum()).backward()
+
+    def two_calls(in_pass, in_step):
+        optimizer.zero_grad()
+        backward()
+        with optimizer.perturbed(in_pass):
+            backward()
+        optimizer.step(scaler=in_step)
+
+    with pytest.raises(TypeError, match="must agree"):
+        two_calls(*((scaler, None) if forgotten == "in the step" else (None, scaler)))
+    assert x.item() == 1 and optimizer.steps_taken == 0
+    two_calls(scaler, scaler)
+    assert x.item() == 1 - ETA and optimizer.steps_taken == 1
+
+
+def test_a_direction_whose_gradients_are_cleared_is_given_up():
+    x = nn.Parameter(torch.ones(1))
+    optimizer = RST(sgd([x]), 1.0)
+
+    def two_passes():
+        optimizer.zero_grad()
+        x.sum().backward()
+        with optimizer.perturbed():
+            x.sum().backward()
+
+    two_passes()
+    two_passes()  # a loop that was interrupted before its step, and starts again
+    optimizer.zero_grad()
+    with pytest.raises(TypeError, match="this step is perturbed"):
+        optimizer.step()
+    assert x.item() == 1 and optimizer.steps_taken == 0
+    two_passes()
+    optimizer.step()
+    assert x.item() == 1 - ETA and optimizer.steps_taken == 1
+
+
+LAYOUTS = {
+    "plain": lambda x: x,
+    "transposed": lambda x: x.view(1024, -1).t(),
+    "channels last": lambda x: x.view(16, 8, 8, -1).permute(0, 3, 1, 2),
+    "with gaps": lambda x: x.view(1024, -1)[:, ::2],
+    "repeated": lambda x: x[:4096].expand(256, 4096),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_length_is_exact_to_single_precision_whatever_the_layout(layout, dtype):
+    entries = np.random.default_rng(0).random(2**20, dtype=np.float32)
+    tensor = LAYOUTS[layout](torch.from_numpy(entries).to(dtype))
+    expected = np.linalg.norm(tensor.numpy().astype(np.float64).ravel())
+    assert length([tensor]) == pytest.approx(expected, rel=1e-6)
+
+
+class Calls(TorchDispatchMode):
+    """Counts operations; views do nothing on a device."""
+
+    def __init__(self):
+        super().__init__()
+        self.on, self.count = True, 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.count += self.on and not operation.is_view
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.5])
+def test_a_step_on_a_device_is_as_many_calls_whatever_the_number_of_tensors(gamma):
+    def calls(tensors):
+        parameters = [nn.Parameter(torch.ones(4, 4, device="meta")) for _ in range(tensors)]
+        optimizer, counted = RST(sgd(parameters, foreach=True), 1.0, gamma=gamma), Calls()
+
+        def closure():
+            counted.on = False
+            for p in parameters:
+                p.grad = torch.ones_like(p)
+            counted.on = True
+
+        optimizer.step(closure)  # takes the buffers
+        with counted:
+            optimizer.step(closure)
+        return counted.count
+
+    assert calls(2) == calls(20) < 45
 
 
 # ---- trials
@@ -640,6 +752,7 @@ PLAN = {"schedule": 0.5, "total_steps": 10, "rho": 0.1, "gamma": 1.0, "seed": 3,
         {"seed": 4},
         {"trials": "systematic"},
         {"ascent": "unnormalized"},
+        {"sync_perturbation": False},
     ],
     ids=str,
 )
@@ -657,6 +770,26 @@ def test_a_state_that_is_not_ours_is_refused():
     x = nn.Parameter(torch.ones(1))
     with pytest.raises(ValueError, match="'rst'"):
         RST(sgd([x]), 0.5).load_state_dict(sgd([x]).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda rst: rst["plan"].pop("clip_ascent"), "saved state has no 'clip_ascent'"),
+        (lambda rst: rst["plan"].update(colour=1), "this optimizer has no 'colour'"),
+        (lambda rst: rst.pop("plan"), "no .*'plan'"),
+        (lambda rst: rst.pop("perturbed_steps"), "no .*'perturbed_steps'"),
+    ],
+    ids=["a setting of later", "a setting we do not know", "no plan", "no counter"],
+)
+def test_a_checkpoint_of_another_version_is_refused_before_any_of_it_is_loaded(spoil, told):
+    x = nn.Parameter(torch.ones(1))
+    saved = copy.deepcopy(RST(sgd([x], momentum=0.5), 0.5).state_dict())
+    spoil(saved["rst"])
+    other = RST(sgd([x], momentum=0.9), 0.5)
+    with pytest.raises(ValueError, match=told):
+        other.load_state_dict(saved)
+    assert other.base.param_groups[0]["momentum"] == 0.9
 
 
 def test_hooks_run():
@@ -694,6 +827,13 @@ def test_a_copy_goes_on_alone(copier):
 # ---- refusals
 
 
+class NeedsLoss(torch.optim.SGD):
+    """A base whose step needs an argument, by its name."""
+
+    def step(self, closure=None, *, loss):
+        return super().step(closure)
+
+
 def test_what_the_constructor_refuses():
     x = nn.Parameter(torch.ones(1))
     base = sgd([x])
@@ -701,8 +841,13 @@ def test_what_the_constructor_refuses():
         RST(torch.optim.LBFGS([x]), 0.5)
     with pytest.raises(TypeError, match="RST needs a closure"):
         RST(RST(base, 0.5), 0.5)
+    with pytest.raises(TypeError, match="NeedsLoss needs a loss"):
+        RST(NeedsLoss([x], lr=ETA), 0.5)
     with pytest.raises(TypeError, match=r"must be a torch.optim.Optimizer"):
         RST([x], 0.5)
+    for name in ("schedule", "rho"):
+        with pytest.raises(TypeError, match=f"{name} must be a number.*None"):
+            RST(base, **{"schedule": 0.5, name: None})
     for name in ("schedule", "rho", "gamma"):
         for horizon in (Linear(0, 1), [0.5, 0.5], FromExpression("t / T")):
             with pytest.raises(ValueError, match=f"{name} = .*give total_steps"):
@@ -731,6 +876,26 @@ def test_what_the_constructor_refuses():
         RST(base, 0.5, 3, rho=[0.1, 0.2])
     with pytest.raises(ValueError, match="rho must be a number"):
         RST(base, 0.5, 3, rho=np.ones((3, 1)))
+
+
+def test_what_a_group_says_of_its_perturbation_is_not_lost_where_it_is_refused():
+    x, y, z = (nn.Parameter(torch.ones(1)) for _ in range(3))
+    base = sgd([{"params": [x], "perturb": False}, {"params": [y], "perturb": -1.0}])
+    with pytest.raises(DomainError, match="radius rho"):
+        RST(base, 0.5)
+    base.param_groups[1]["perturb"] = 0.25
+    with pytest.raises(ValueError, match="not both"):
+        RST(base, 0.5, perturb_groups=[True, True])
+    optimizer = RST(base, 0.5)
+    base.add_param_group({"params": [z], "perturb": -1.0})
+    for _ in range(2):  # not taken for an unmarked group the second time
+        with pytest.raises(DomainError, match="radius rho"):
+            optimizer.state_dict()
+    base.param_groups[2]["perturb"] = False
+    saved = optimizer.state_dict()["rst"]["plan"]["perturb_groups"]
+    assert [group["moves"] for group in saved] == [False, True, False]
+    assert saved[1]["rho"] == Constant(0.25).to_dict()
+    assert not any("perturb" in group for group in base.param_groups)
 
 
 def test_a_value_that_leaves_its_domain_later_is_named_with_its_step():

@@ -27,7 +27,7 @@ _LARGEST = torch.finfo(torch.float32).max
 
 
 class Point(NamedTuple):
-    """A parameter that has a gradient and is to be perturbed, with its radius rho."""
+    """A parameter that has a gradient and is to be perturbed, with its radius rho (negative: against g)."""
 
     parameter: Tensor
     gradient: Tensor

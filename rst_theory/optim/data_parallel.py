@@ -56,7 +56,8 @@ class LocalPass:
         No one waits for it where it is a tensor.
         """
         for module in self.parallel:
-            number = torch.as_tensor(size, device=next(module.parameters()).device)
+            device = next(module.parameters()).device
+            number = torch.as_tensor(size, dtype=torch.float64, device=device)
             number = torch.where(number.isfinite(), number, torch.inf)
             torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX, module.process_group)
             size = number if isinstance(size, Tensor) else float(number)

@@ -38,7 +38,7 @@ class FiniteChecks:
                 host = torch.empty((), dtype=size.dtype, pin_memory=True)
                 host.copy_(size, non_blocking=True)
                 event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-                event.record()
+                event.record(torch.cuda.current_stream(size.device))  # it need not be the current device
                 self._open.append((what, host, event))
         elif not size.is_meta:
             self._open.append((what, size, None))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -30,6 +32,11 @@ class GraphedStep:
     is captured once with its trial 0 and once with its trial 1, both in one memory pool. Radii and
     coefficients that change from step to step are read from tensors that are filled before each replay.
 
+    What happens on the host happens at the capture alone. So the base must count its steps on the device;
+    `.grad`, and what else the closure leaves behind, mean nothing after a replay; and a step with another
+    closure (a last, smaller minibatch) is `optimizer.step`'s. After `load_state_dict` the steps are captured
+    anew. One process is meant: passes of DistributedDataParallel want a longer warm-up.
+
     The minibatch must lie in tensors that stay: copy the next one into them before each call. A learning
     rate that changes must be a tensor, as torch asks for capturable optimizers: `torch.optim.SGD(…,
     lr=torch.tensor(0.1, device="cuda"), fused=True)`, `torch.optim.Adam(…, lr=torch.tensor(…),
@@ -41,7 +48,8 @@ class GraphedStep:
 
     Raises:
         RuntimeError: the parameters are not on a CUDA device.
-        ValueError: the optimizer swaps storage, so that addresses would move.
+        ValueError: the optimizer swaps storage, so that addresses would move; or it replays randomness, for
+            which it sets the states of generators.
 
     Example:
         >>> step = GraphedStep(optimizer, closure)                             # doctest: +SKIP
@@ -52,21 +60,25 @@ class GraphedStep:
     """
 
     def __init__(self, optimizer: RST, closure: Callable[[], Tensor]) -> None:
-        devices = {p.device for group in optimizer.param_groups for p in group["params"]}
-        if len(devices) != 1 or next(iter(devices)).type != "cuda":
-            places = ", ".join(sorted(map(str, devices)))
-            raise RuntimeError(f"CUDA graphs need all parameters on one CUDA device; they are on {places}")
+        self._device = _device(optimizer)
         if optimizer._perturbation.storage == "swap":
             raise ValueError("storage='swap' moves addresses, which a CUDA graph holds: use 'auto' or 'copy'")
+        if optimizer._options.replay_randomness:
+            raise ValueError("replay_randomness=True sets the states of generators, which no CUDA graph can")
         self.optimizer = optimizer
         self.closure = closure
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._pool: Any = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        self._changing = {
+            key: torch.zeros((), dtype=torch.float64, device=self._device) for key in _changing(optimizer)
+        }
+        self._begin()
+        optimizer.base.register_load_state_dict_post_hook(lambda _: self._begin())  # state has new addresses
+
+    def _begin(self) -> None:
+        """Forget what was captured."""
         self._eager_steps = {False: 0, True: 0}
         self._captured: dict[bool, _Captured] = {}
-        (device,) = devices
-        for key in _changing(optimizer):
-            optimizer._on_device[key] = torch.zeros((), device=device)
+        self._pool: Any = torch.cuda.graph_pool_handle()
 
     def __call__(self) -> Tensor:
         """One step.
@@ -77,12 +89,16 @@ class GraphedStep:
         Raises:
             DomainError: a step beyond total_steps.
             ValueError: a number in a parameter group has changed since the capture.
+            RuntimeError: the base counts its steps on the host.
             FloatingPointError: as `RST.step`, one step late.
         """
-        optimizer = self.optimizer
+        with torch.cuda.device(self._device):  # its streams are the current ones
+            return self._step()
+
+    def _step(self) -> Tensor:
+        optimizer, t = self.optimizer, self.optimizer.steps_taken
         trial = optimizer.will_perturb
-        for (name, group), value in optimizer._on_device.items():
-            t = optimizer.steps_taken
+        for (name, group), value in self._changing.items():
             now = optimizer._plan.at("gamma", t) if name == "gamma" else optimizer._groups.radius(group, t)
             value.fill_(now or 0.0)
         if self._eager_steps[trial] < _WARM_UP:
@@ -91,35 +107,62 @@ class GraphedStep:
         if trial not in self._captured:
             self._captured[trial] = self._capture()
         captured = self._captured[trial]
-        if captured.numbers != (numbers := _numbers(optimizer)):
-            changed = next(key for key in numbers if captured.numbers.get(key) != numbers[key])
-            raise ValueError(
-                f"{changed[1]!r} of parameter group {changed[0]} has changed since the step was captured: "
-                "hold it in a tensor"
-            )
+        _require_equal(captured.numbers, _numbers(optimizer))
         optimizer._checks.raise_late()
         captured.graph.replay()
         for what, size in captured.lengths:
-            optimizer._checks.note(size, what)
+            optimizer._checks.note(size, f"{what}{_of_step(t)}")
         optimizer.perturbed_steps += trial
         optimizer.steps_taken += 1
         return captured.loss.clone()
 
     def _eagerly(self) -> Tensor:
         """A step on a side stream, as capture asks for."""
+        counts = _counts(self.optimizer)
         self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self._stream), self._reading():
             loss = self.optimizer.step(self.closure)
         torch.cuda.current_stream().wait_stream(self._stream)
+        after = _counts(self.optimizer)
+        if counted := [key[1] for key, count in counts.items() if after.get(key) != count]:
+            raise RuntimeError(
+                f"{type(self.optimizer.base).__name__} counts {counted[0]!r} on the host, which a CUDA graph "
+                "cannot: take capturable=True where there is such an option"
+            )
         return loss.detach()
 
     def _capture(self) -> _Captured:
         """The kernels of the step that is due, not run yet."""
         optimizer, graph = self.optimizer, torch.cuda.CUDAGraph()
         lengths = optimizer._checks.captured = []
-        with torch.cuda.graph(graph, pool=self._pool):
+        gc.collect()  # a dead graph that is destroyed during a capture would spoil it
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream), self._reading():
             loss = cast("Tensor", optimizer._update(self.closure))
-        return _Captured(graph, loss.detach(), lengths, _numbers(optimizer))
+        of_step = _of_step(optimizer.steps_taken)
+        sizes = [(what.removesuffix(of_step), size) for what, size in lengths]
+        return _Captured(graph, loss.detach(), sizes, _numbers(optimizer))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Within it the optimizer reads radii and coefficients that change from the tensors."""
+        self.optimizer._on_device = self._changing
+        try:
+            yield
+        finally:
+            self.optimizer._on_device = {}
+
+
+def _device(optimizer: RST) -> torch.device:
+    devices: set[torch.device] = {p.device for group in optimizer.param_groups for p in group["params"]}
+    if len(devices) != 1 or next(iter(devices)).type != "cuda":
+        places = ", ".join(sorted(map(str, devices)))
+        raise RuntimeError(f"CUDA graphs need all parameters on one CUDA device; they are on {places}")
+    return devices.pop()
+
+
+def _of_step(t: int) -> str:
+    """How the name of a length ends."""
+    return f" of step {t}"
 
 
 def _changing(optimizer: RST) -> list[tuple[str, int]]:
@@ -137,3 +180,25 @@ def _numbers(optimizer: RST) -> dict[tuple[int, str], Any]:
     """The numbers in the parameter groups: a graph holds those of its capture."""
     groups = enumerate(optimizer.param_groups)
     return {(i, k): v for i, group in groups for k, v in group.items() if isinstance(v, int | float | tuple)}
+
+
+def _require_equal(captured: dict[tuple[int, str], Any], numbers: dict[tuple[int, str], Any]) -> None:
+    if captured == numbers:
+        return
+    group, name = next(k for k in {**captured, **numbers} if captured.get(k) != numbers.get(k))
+    raise ValueError(
+        f"{name!r} of parameter group {group} has changed since the step was captured: hold it in a tensor"
+    )
+
+
+def _counts(optimizer: RST) -> dict[tuple[Any, str], float]:
+    """The numbers, and tensors () on the host, that the base keeps in its groups and its state."""
+    groups = enumerate(optimizer.param_groups)
+    held = {(i, k): v for i, group in groups for k, v in group.items() if isinstance(v, int | float)}
+    state = {(p, k): v for p, state in optimizer.state.items() for k, v in state.items()}
+    counters = {
+        key: float(v)
+        for key, v in state.items()
+        if isinstance(v, int | float) or (isinstance(v, Tensor) and v.ndim == 0 and v.device.type == "cpu")
+    }
+    return {**held, **counters}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -56,6 +56,7 @@ class GroupPerturbations:
         """One more group.
 
         Raises:
+            TypeError: a radius that is no number, array or schedule.
             ValueError: unknown keys, or a radius with a horizon in a run without one.
             DomainError: a radius outside its domain.
         """
@@ -69,18 +70,17 @@ class GroupPerturbations:
         schedule = as_schedule("rho", rho)
         self._groups.append(GroupPerturbation(True, schedule, adaptive, self.plan.table("rho", schedule)))
 
-    def extend(self, perturb_groups: Sequence[Perturb] | None, groups: int) -> None:
+    def extend(self, perturb_groups: Sequence[Perturb], groups: int) -> None:
         """The first groups.
 
         Args:
-            perturb_groups: one entry for each group; None where all are perturbed alike.
+            perturb_groups: one entry for each group.
             groups: how many there are.
 
         Raises:
             ValueError: another number of entries; and what `append` raises.
         """
-        entries: Iterable[Perturb] = [True] * groups if perturb_groups is None else perturb_groups
-        entries = list(entries)
+        entries = list(perturb_groups)
         if len(entries) != groups:
             raise ValueError(
                 f"perturb_groups must have one entry for each of the {groups} parameter groups; "
@@ -104,7 +104,8 @@ class GroupPerturbations:
     def follow(self, param_groups: Sequence[dict[str, Any]]) -> None:
         """Take in the groups that were added to the base since, and their "perturb" out of them."""
         for group in param_groups[len(self._groups) :]:
-            self.append(group.pop("perturb", True))
+            self.append(group.get("perturb", True))
+            group.pop("perturb", None)  # not before it has been accepted
 
     def drop(self, group: int) -> None:
         """Forget a group and those after it."""

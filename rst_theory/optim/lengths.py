@@ -72,9 +72,12 @@ def _length_of_one(tensor: Tensor) -> float:
 
 def _length_in_rows(tensor: Tensor) -> float:
     """As short rows: faster than in one go, and without the rounding of a long sum (3e-5 of 2^22 entries)."""
-    if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
-        tensor = tensor.permute(0, 2, 3, 1)
-    if tensor.numel() <= _ROW or not tensor.is_contiguous():
+    if not tensor.is_contiguous():
+        in_memory = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
+        tensor = tensor.permute(in_memory)  # of channels_last, or transposed
+    if not tensor.is_contiguous():
+        return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
+    if tensor.numel() <= _ROW:
         return float(torch.linalg.vector_norm(tensor))
     whole = tensor.numel() - tensor.numel() % _ROW
     rows, rest = tensor.view(-1)[:whole].view(-1, _ROW), tensor.view(-1)[whole:]
@@ -85,7 +88,7 @@ def _length_in_rows(tensor: Tensor) -> float:
 def _on_device(tensors: Sequence[Tensor]) -> Tensor:
     """The length as a tensor (), without waiting for it."""
     wide = torch.float32 if tensors[0].device.type == "mps" else torch.float64
-    norms = [torch.zeros((), dtype=wide, device=tensors[0].device)]
+    norms = []
     for one in by_device_and_type([t for t in tensors if t.numel()]):
         if one[0].dtype == torch.float64:
             # Squares of float64 entries may leave its range: the largest entry is divided out first.
@@ -94,11 +97,15 @@ def _on_device(tensors: Sequence[Tensor]) -> Tensor:
             norms.append(torch.linalg.vector_norm(scaled) * unit)
         else:
             norms.append(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(one, 2, dtype=wide))))
+    if not norms:
+        return torch.zeros((), dtype=wide, device=tensors[0].device)
     return _together(torch.stack([n.to(norms[0].device) for n in norms]))
 
 
 def _together(lengths: Tensor) -> Tensor:
     """The length of parts of known lengths, a tensor (n,)."""
+    if lengths.numel() == 1:  # as a rule: a dozen launches less
+        return lengths[0]
     unit = _unit(lengths)
     return cast("Tensor", torch.linalg.vector_norm(lengths / unit) * unit)
 

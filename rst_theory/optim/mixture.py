@@ -45,7 +45,7 @@ def _lerp(second: list[Tensor], first: list[Tensor], gamma: float | Tensor) -> N
     """g_adv <- g_adv + (1 - gamma) (g - g_adv), in place."""
     if isinstance(gamma, Tensor):
         differences = torch._foreach_sub(first, second)
-        torch._foreach_mul_(differences, 1 - gamma)
+        torch._foreach_mul_(differences, (1 - gamma).to(second[0]))  # of their type: else a kernel for each
         torch._foreach_add_(second, differences)
     else:
         torch._foreach_lerp_(second, first, 1 - gamma)
@@ -68,10 +68,10 @@ def clip(gradients: Sequence[Tensor], size: float | Tensor, limit: float) -> Non
         factor = limit / size
     dense = [local(g) for g in gradients if not g.is_sparse]
     for together in by_device_and_type(dense):
-        torch._foreach_mul_(together, factor)
+        torch._foreach_mul_(together, factor.to(together[0]) if isinstance(factor, Tensor) else factor)
     for g in gradients:
         if g.is_sparse:
-            g.mul_(factor)
+            g.mul_(factor.to(g.device) if isinstance(factor, Tensor) else factor)
 
 
 def _alike(g: Tensor, g_adv: Tensor) -> bool:

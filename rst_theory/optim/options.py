@@ -54,5 +54,5 @@ class Options:
 
     def to_dict(self) -> dict[str, Any]:
         """What the result of a run depends on, as plain data."""
-        names = ("adaptive_offset", "clip_direction", "clip_ascent", "replay_randomness")
+        names = ("adaptive_offset", "clip_direction", "clip_ascent", "sync_perturbation", "replay_randomness")
         return {name: getattr(self, name) for name in names}

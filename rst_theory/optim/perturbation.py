@@ -28,7 +28,7 @@ class Move(NamedTuple):
     Attributes:
         point: the parameter x.
         vector: of the same shape, dense or sparse.
-        scale: a number, or a tensor () on the vector's device, for which no one has to wait.
+        scale: a number, or a tensor () on any device, for which no one has to wait.
     """
 
     point: Tensor
@@ -70,11 +70,12 @@ class Perturbation:
             self._undo.append(_Undo(m.point, m.point.data, swapped=True))
             m.point.data = buffer
         swapped = {m.point for m in swaps}
-        for m in (copies := [m for m in moves if m.point not in swapped]):
-            x, kept = local(m.point), self._buffer(m.point)
-            kept.copy_(x)
-            self._undo.append(_Undo(x, kept, swapped=False))
+        copies = [m for m in moves if m.point not in swapped]
+        undo = [_Undo(local(m.point), self._buffer(m.point), swapped=False) for m in copies]
+        _copy([u.point for u in undo], [u.weights for u in undo])
+        self._undo += undo
         _add([Move(local(m.point), local(m.vector), m.scale) for m in copies])
+        torch.clear_autocast_cache()  # an autocast around the step would go on with the old weights' casts
 
     @torch.no_grad()
     def back(self) -> None:
@@ -90,9 +91,9 @@ class Perturbation:
             if undo.swapped:
                 undo.point.data = undo.weights
         copied = [undo for undo in self._undo if not undo.swapped]
-        if copied:
-            torch._foreach_copy_([undo.point for undo in copied], [undo.weights for undo in copied])
+        _copy([undo.weights for undo in copied], [undo.point for undo in copied])
         self._undo.clear()
+        torch.clear_autocast_cache()
 
     def _may_swap(self, p: Tensor, homes: Counter[int]) -> bool:
         if self.storage != "auto" or is_distributed(p):
@@ -114,6 +115,12 @@ class Perturbation:
         return self._buffers[p][1]
 
 
+def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
+    source_of = dict(zip(targets, sources, strict=True))
+    for together in by_device_and_type(targets):
+        torch._foreach_copy_(together, [source_of[t] for t in together])
+
+
 def _write(target: Tensor, move: Move) -> None:
     """Write x + scale * vector into the target."""
     x, vector, scale = move
@@ -129,7 +136,10 @@ def _add(moves: Sequence[Move]) -> None:
     by_scale: dict[float | Tensor, list[Move]] = {}
     for move in moves:
         if move.vector.is_sparse:
-            move.point.add_(move.vector * move.scale)
+            factor = move.scale
+            if isinstance(factor, Tensor):
+                factor = factor.to(move.vector.device)
+            move.point.add_(move.vector * factor)
         else:
             by_scale.setdefault(move.scale, []).append(move)
     for scale, together in by_scale.items():

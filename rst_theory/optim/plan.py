@@ -70,7 +70,7 @@ class Plan:
                 allowed = " or ".join(map(repr, get_args(kinds)))
                 raise ValueError(f"{name} must be {allowed}; got {getattr(self, name)!r}")
         self._settle_gamma()
-        given = [name for name in _QUANTITY if getattr(self, name) is not None]
+        given = ["schedule", "rho", "gamma" if self.degree is None else "degree"]
         for name in given:
             object.__setattr__(self, name, as_schedule(name, getattr(self, name)))
         if self.total_steps is None:
@@ -186,11 +186,14 @@ def as_schedule(name: str, parameter: Parameter) -> Schedule:
         parameter: a number, an array (T,), or a schedule.
 
     Raises:
+        TypeError: no numbers.
         ValueError: an array of another shape.
         DomainError: a value outside the domain.
     """
     if isinstance(parameter, Schedule):
         return parameter
+    if parameter is None:  # NumPy would make it NaN
+        raise TypeError(f"{name} must be a number, an array (T,) or a schedule; got None")
     values = _QUANTITY[name].check_all(parameter)
     if values.ndim > 1:
         raise ValueError(f"{name} must be a number, an array (T,) or a schedule; got shape {values.shape}")
@@ -219,7 +222,11 @@ def require_same(ours: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
     Raises:
         ValueError: they differ; the first difference is named.
     """
-    for name, mine in ours.items():
-        if name not in saved or saved[name] != mine:
-            theirs = saved.get(name, "missing")
-            raise ValueError(f"the saved state has {name} = {theirs}, this optimizer has {name} = {mine}")
+    for name in {**ours, **saved}:
+        if name not in saved or name not in ours:
+            where = "the saved state" if name not in saved else "this optimizer"
+            raise ValueError(f"{where} has no {name!r}: another version of this package has saved it")
+        if saved[name] != ours[name]:
+            raise ValueError(
+                f"the saved state has {name} = {saved[name]}, this optimizer has {name} = {ours[name]}"
+            )

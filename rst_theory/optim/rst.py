@@ -62,13 +62,15 @@ class RST(Optimizer):
 
     RST is arXiv 2203.09962; the mixture (G-RST) is the gradient-norm penalty of arXiv 2202.03599;
     p = 1, gamma = 1 is SAM (arXiv 2010.01412), with the unnormalized ascent USAM (arXiv 2206.06232);
-    p = 0 is the base optimizer. The update is `rst_theory.method`'s, with one norm over all parameters.
+    p = 0 is the base optimizer. The update is `rst_theory.method`'s, with one norm over all parameters; for a
+    base that maximizes f, it is that of -f.
 
     `param_groups`, `state` and `defaults` are the base's own, so a learning-rate scheduler may be attached
     to either of the two. A parameter that gets no gradient in one pass of two counts as zero there; one
     that gets none in either, or is frozen, is left alone. Weights are restored bit for bit, at the same
     addresses, after the second pass, also where it raises; a step that raises is not counted. No step waits
-    for a GPU, unless a scaler is given.
+    for a GPU, unless a scaler is given, a gradient is sparse, or local first passes (sync_perturbation=False)
+    have to find unused parameters.
 
     Args:
         base_optimizer: any `torch.optim.Optimizer` whose own step needs no closure.
@@ -87,7 +89,7 @@ class RST(Optimizer):
         perturb_groups: one entry for each parameter group: True, perturbed with radius rho; False, left out
             of the perturbation and of its norm; a radius of its own (number, array or schedule); or a
             mapping with "rho" and "adaptive". A group's dict may hold the same under "perturb", which is
-            taken out of it. None: all are perturbed alike.
+            taken out of it. None: all others are perturbed alike.
         clip_direction: the length of the direction that the base gets is cut to this, at every step.
         clip_ascent: the length of the first gradient is cut to this for an unnormalized ascent; a
             normalized one does not feel it.
@@ -107,10 +109,11 @@ class RST(Optimizer):
         perturbed_steps: how many of them were perturbed: the propagation pairs spent beyond the base's.
 
     Raises:
-        TypeError: base_optimizer is no optimizer, or needs a closure itself.
+        TypeError: base_optimizer is no optimizer, or its step needs arguments, such as a closure; an argument
+            of another type.
         ValueError: total_steps missing where it is needed, an unknown kind of trials, ascent or storage, both
-            gamma and degree, entries that do not match the groups, sync_perturbation=False with sharded
-            parameters or a static graph.
+            gamma and degree, entries that do not match the groups or are given in two places,
+            sync_perturbation=False with sharded parameters or a static graph.
         DomainError: a probability, radius, coefficient, limit or seed outside its domain, named with its t.
 
     Example:
@@ -144,7 +147,8 @@ class RST(Optimizer):
     _buffers: Buffers | None
     _local_pass: LocalPass | None
     _on_device: dict[tuple[str, int], Tensor]  # radii and coefficients that captured graphs read
-    _mixed: bool
+    _mixed: bool  # whether `.grad` holds the direction of two passes
+    _scaler: GradScaler | None  # of their losses
     _in_second_pass: bool
     _before_first_pass: RandomState | None
 
@@ -181,7 +185,9 @@ class RST(Optimizer):
             raise ValueError(
                 "sync_perturbation=False needs whole gradients on every rank; these parameters are sharded"
             )
-        asked = [group.pop("perturb", True) for group in base_optimizer.param_groups]
+        if perturb_groups is not None and any("perturb" in group for group in base_optimizer.param_groups):
+            raise ValueError("give perturb_groups, or 'perturb' in the groups, not both")
+        asked = [group.get("perturb", True) for group in base_optimizer.param_groups]
         groups = GroupPerturbations(plan, adaptive)
         groups.extend(asked if perturb_groups is None else perturb_groups, len(asked))
         # Optimizer.__init__ would give this optimizer groups and state of its own; __setstate__ gives it
@@ -196,6 +202,8 @@ class RST(Optimizer):
                 "perturbed_steps": 0,
             }
         )
+        for group in self.param_groups:
+            group.pop("perturb", None)
 
     # ---- what is shared with the base
 
@@ -239,7 +247,9 @@ class RST(Optimizer):
             raise
 
     def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients, and give up a direction that `perturbed` has left in them."""
         self.base.zero_grad(set_to_none)
+        self._mixed = False
 
     # ---- what is known beforehand
 
@@ -299,10 +309,12 @@ class RST(Optimizer):
             The loss at the unperturbed weights, as the closure returned it.
 
         Raises:
-            TypeError: no closure, where the step is perturbed and `perturbed` has not been used.
+            TypeError: no closure, where the step is perturbed and `perturbed` has not been used, or a closure
+                where it has; or another scaler than `perturbed` was given.
             DomainError: a step beyond total_steps.
-            FloatingPointError: without a scaler, a gradient of a perturbed step is not finite. On the CPU
-                the weights are untouched; elsewhere this is told one step late, so as not to wait.
+            FloatingPointError: without a scaler, the first gradient or the direction of a perturbed step is
+                not finite, or a direction that is to be clipped. On the CPU the weights are untouched;
+                elsewhere this is told one step late, so as not to wait.
         """
         self._checks.raise_late()
         loss = self._update(closure, _enabled(scaler))
@@ -327,6 +339,10 @@ class RST(Optimizer):
                 "loss, calls backward and returns the loss; or run the second pass yourself, within "
                 "perturbed(), where will_perturb is True"
             )
+        elif self._mixed and scaler is not self._scaler:
+            raise TypeError(
+                f"perturbed was given scaler={self._scaler}, step scaler={scaler}: they must agree"
+            )
         try:
             self._judge_direction(perturb, scaler)
             if scaler is None:
@@ -342,6 +358,9 @@ class RST(Optimizer):
         """Around the first forward and backward of a loop that owns its passes.
 
         Needed there for sync_perturbation=False and replay_randomness=True only; `step` does it by itself.
+
+        Raises:
+            DomainError: total_steps steps have been taken.
         """
         if not self.will_perturb:
             yield
@@ -364,14 +383,15 @@ class RST(Optimizer):
         Raises:
             RuntimeError: the trial of this step is 0, or it has been perturbed already; or the second
                 backward wrote over the first gradients.
-            FloatingPointError: as in `step`.
+            DomainError, FloatingPointError: as in `step`.
         """
-        if not self.will_perturb or self._mixed or self._in_second_pass:
-            done = "has trial 0: see will_perturb" if not self.will_perturb else "is perturbed once only"
-            raise RuntimeError(f"step {self.steps_taken} {done}")
-        trained, gamma = self._trained(), self._gamma()
+        if not self.will_perturb:
+            raise RuntimeError(f"step {self.steps_taken} has trial 0: see will_perturb")
+        if self._mixed or self._in_second_pass:
+            raise RuntimeError(f"step {self.steps_taken} is perturbed once only: then comes step()")
+        trained, gamma, scaler = self._trained(), self._gamma(), _enabled(scaler)
         try:
-            accepted = self._ascend(_enabled(scaler))
+            accepted = self._ascend(scaler)
             first = take_gradients(trained, keep=not _is_one(gamma) or not accepted)
             with self._second_pass():
                 yield
@@ -381,14 +401,15 @@ class RST(Optimizer):
             self._mix(trained, first, gamma)
         else:
             spoil_gradients(trained, first)
-        self._mixed = True
+        self._mixed, self._scaler = True, scaler
 
     @torch.no_grad()
     def _ascend(self, scaler: GradScaler | None) -> bool:
         """Move the weights to the perturbed point; False where the scaler has to refuse the step."""
         sum_partial_gradients(self._trained())
         points = [
-            Point(p, p.grad, rho, self._groups[i].adaptive)
+            # What maximizes f minimizes -f, whose gradient is -g.
+            Point(p, p.grad, -rho if group.get("maximize") else rho, self._groups[i].adaptive)
             for i, group in enumerate(self.param_groups)
             if (rho := self._radius(i)) is not None
             for p in group["params"]
@@ -513,6 +534,8 @@ class RST(Optimizer):
         if "rst" not in state:
             raise ValueError("the state dict has no entry 'rst': it is not the state of an RST optimizer")
         rst = state.pop("rst")
+        if missing := {"plan", "steps_taken", "perturbed_steps"} - set(rst):
+            raise ValueError(f"the state dict's entry 'rst' has no {sorted(missing)}")
         require_same(self._settings(), rst["plan"])
         self.base.load_state_dict(state)
         self.steps_taken, self.perturbed_steps = rst["steps_taken"], rst["perturbed_steps"]
@@ -535,6 +558,7 @@ class RST(Optimizer):
                 "_local_pass": None if options.sync_perturbation else LocalPass(model),
                 "_on_device": {},
                 "_mixed": False,
+                "_scaler": None,
                 "_in_second_pass": False,
                 "_before_first_pass": None,
             }
@@ -552,9 +576,11 @@ def _require_closureless(base: Optimizer) -> None:
     if not isinstance(base, Optimizer):
         raise TypeError(f"base_optimizer must be a torch.optim.Optimizer instance; got {base!r}")
     _, *arguments = inspect.signature(type(base).step).parameters.values()
-    required = [a for a in arguments if a.default is a.empty and a.kind is a.POSITIONAL_OR_KEYWORD]
+    collects = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = [a.name for a in arguments if a.default is a.empty and a.kind not in collects]
     if isinstance(base, RST) or required:
-        raise TypeError(f"base_optimizer {type(base).__name__} needs a closure for its own step")
+        needs = " and ".join(required) or "closure"
+        raise TypeError(f"base_optimizer {type(base).__name__} needs a {needs} for its own step")
 
 
 def _enabled(scaler: GradScaler | None) -> GradScaler | None:
