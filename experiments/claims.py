@@ -49,7 +49,7 @@ def run(results: Path) -> Iterable[float]:
         "C2": lambda: _convergence(bounds),
         "C3": lambda: _families(cost, bounds),
         "C4": lambda: _degree(summary),
-        "C5": lambda: _outperforms(summary),
+        "C5": lambda: _outperforms(summary, _fashion(results)),
     }
     claims = []
     for key, judge in verdicts.items():
@@ -151,7 +151,13 @@ def _degree(summary: dict[str, Row]) -> Verdict:
     return "supported", f"{rst['accuracy']:.3f} → {g_rst['accuracy']:.3f}", evidence
 
 
-def _outperforms(summary: dict[str, Row]) -> Verdict:
+def _fashion(results: Path) -> list[Row]:
+    """The rows of G-RST on Fashion-MNIST; none where its files were not at hand."""
+    table = results / "fashion_summary.json"
+    return [row for row in read_table(table) if row["method"] == "G-RST"] if table.exists() else []
+
+
+def _outperforms(summary: dict[str, Row], fashion: list[Row]) -> Verdict:
     g_rst, sam = summary["G-RST"], summary["SAM"]
     low, high = g_rst["versus_sam_low"], g_rst["versus_sam_high"]
     saved = 1 - (g_rst["pairs_per_step"] - 1) / (sam["pairs_per_step"] - 1)
@@ -160,7 +166,20 @@ def _outperforms(summary: dict[str, Row]) -> Verdict:
         f"On digits with 30 % of the training labels redrawn, over {g_rst['runs']} paired seeds, G-RST "
         f"(p = 0.5, γ = 2) is {relation} SAM: difference {g_rst['versus_sam']:+.4f} [{low:+.4f}, "
         f"{high:+.4f}] at 99 %, saving {100 * saved:.0f} % of SAM's extra pairs. Against SGD: "
-        f"{g_rst['versus_sgd']:+.4f} [{g_rst['versus_sgd_low']:+.4f}, {g_rst['versus_sgd_high']:+.4f}]. One "
-        "data set and one network, chosen for differences that are easy to see, cannot decide “most cases”."
+        f"{g_rst['versus_sgd']:+.4f} [{g_rst['versus_sgd_low']:+.4f}, {g_rst['versus_sgd_high']:+.4f}]. That "
+        "setting was chosen for differences that are easy to see."
     )
+    for row in fashion:
+        labels = (
+            f"{100 * row['label_noise']:.0f} % of the labels redrawn"
+            if row["label_noise"]
+            else "clean labels"
+        )
+        evidence += (
+            f" On Fashion-MNIST, trained shortly with {labels}, over {row['runs']} paired seeds: "
+            f"{row['versus_sam']:+.4f} [{row['versus_sam_low']:+.4f}, {row['versus_sam_high']:+.4f}] against "
+            f"SAM, {row['versus_sgd']:+.4f} [{row['versus_sgd_low']:+.4f}, {row['versus_sgd_high']:+.4f}] "
+            "against SGD."
+        )
+    evidence += " A few settings cannot decide “most cases”."
     return "open", f"{g_rst['versus_sam']:+.4f} against SAM", evidence

@@ -119,6 +119,20 @@ def test_every_claim_has_a_verdict_with_evidence(results):
         assert claim["evidence"]
 
 
+def test_what_was_measured_on_fashion_mnist_stands_in_the_evidence(results, tmp_path):
+    for name in ("cost", "bounds", "digits_runs", "digits_summary"):
+        write_table(tmp_path, name, read_table(results / f"{name}.json"))
+    rows = [{"label_noise": 0.0, **row} for row in read_table(results / "digits_summary.json")]
+    for row in rows:
+        row |= {"versus_sam": -0.0123, "versus_sam_low": -0.02, "versus_sam_high": -0.01}
+    write_table(tmp_path, "fashion_summary", rows)
+    list(claims.run(tmp_path))
+    (c5,) = (claim for claim in read_json(tmp_path / "claims.json") if claim["id"] == "C5")
+    assert "with clean labels" in c5["evidence"]
+    assert "\N{MINUS SIGN}0.0123 [\N{MINUS SIGN}0.0200, \N{MINUS SIGN}0.0100] against SAM" in c5["evidence"]
+    assert "Fashion" not in {c["id"]: c for c in read_json(results / "claims.json")}["C5"]["evidence"]
+
+
 def tampered(results, tmp_path, table, change):
     """The verdicts after one table has been changed."""
     for name in ("cost", "bounds", "digits_runs", "digits_summary"):

@@ -115,7 +115,8 @@ def _restore(run: Run, checkpoint: Path) -> None:
         ValueError: the file is no checkpoint, or one of another run or of an older version.
     """
     try:
-        state: dict[str, Any] = torch.load(checkpoint, map_location=run.device, weights_only=True)
+        # To the CPU: what belongs on the device is copied there, and counters of steps stay with the host.
+        state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
         saved = state["config"]
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
         raise ValueError(f"{checkpoint} is not a checkpoint of a training run: {error}") from error

@@ -97,6 +97,8 @@ def joined(device: str) -> Iterator[Processes]:
         yield Processes(here)
         return
     on_gpu = here.type == "cuda"
+    if on_gpu:
+        torch.cuda.set_device(here)  # else every process would open a context on the first GPU too
     distributed.init_process_group("nccl" if on_gpu else "gloo", device_id=here if on_gpu else None)
     try:
         yield Processes(here, distributed.get_rank(), distributed.get_world_size())
