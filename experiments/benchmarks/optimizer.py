@@ -146,7 +146,7 @@ class Plan:
     activations: tuple[str, ...] = tuple(ACTIVATIONS)
 
 
-FULL = Plan(("resnet18", "wrn28-10"), rounds=15, steps=3)
+FULL = Plan(("resnet18", "wrn28-10"), rounds=9, steps=3)
 QUICK = Plan(("resnet18", "wrn28-10"), rounds=8, steps=1, activations=("mixed",))
 
 

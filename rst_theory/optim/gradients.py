@@ -19,8 +19,8 @@ def take_gradients(parameters: Sequence[Tensor], keep: bool) -> list[Tensor | No
 
     Args:
         parameters: of the model.
-        keep: whether their values are needed. Else their memory is free for the second pass, and zeros
-            without memory of their own tell which there were.
+        keep: whether their values are needed. Else their memory is free for the second pass, and a zero of
+            no shape tells which there were.
 
     Returns:
         A gradient, or None, for each parameter.
@@ -31,9 +31,7 @@ def take_gradients(parameters: Sequence[Tensor], keep: bool) -> list[Tensor | No
     if keep:
         # A view into a bucket of DistributedDataParallel is written over by the next backward.
         return [g.clone() if g is not None and _is_view(g) else g for g in gradients]
-    return [
-        g if g is None or is_distributed(g) else _zero(g.dtype, g.device).expand(g.shape) for g in gradients
-    ]
+    return [g if g is None or is_distributed(g) else _zero(g.dtype, g.device) for g in gradients]
 
 
 def spoil_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:

@@ -43,7 +43,8 @@ class Buffers:
             _Kept(module, name, buffer)
             for module in self.model.modules()
             if module.training
-            for name, buffer in module.named_buffers(recurse=False)
+            for name, buffer in module._buffers.items()  # named_buffers takes several times as long
+            if buffer is not None
         ]
         live = self._live()
         self._copies = {b: self._copies[b] if b in self._copies else torch.empty_like(b) for b in live}

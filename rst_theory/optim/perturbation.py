@@ -69,13 +69,16 @@ class Perturbation:
             _write(buffer, m)
             self._undo.append(_Undo(m.point, m.point.data, swapped=True))
             m.point.data = buffer
-        swapped = {m.point for m in swaps}
-        copies = [m for m in moves if m.point not in swapped]
+        if len(swaps) < len(moves):
+            swapped = {m.point for m in swaps}
+            self._copy_and_move([m for m in moves if m.point not in swapped])
+        torch.clear_autocast_cache()  # an autocast around the step would go on with the old weights' casts
+
+    def _copy_and_move(self, copies: Sequence[Move]) -> None:
         undo = [_Undo(local(m.point), self._buffer(m.point), swapped=False) for m in copies]
         _copy([u.point for u in undo], [u.weights for u in undo])
         self._undo += undo
         _add([Move(local(m.point), local(m.vector), m.scale) for m in copies])
-        torch.clear_autocast_cache()  # an autocast around the step would go on with the old weights' casts
 
     @torch.no_grad()
     def back(self) -> None:
@@ -90,22 +93,18 @@ class Perturbation:
         for undo in self._undo:
             if undo.swapped:
                 undo.point.data = undo.weights
-        copied = [undo for undo in self._undo if not undo.swapped]
-        _copy([undo.weights for undo in copied], [undo.point for undo in copied])
+        if copied := [undo for undo in self._undo if not undo.swapped]:
+            _copy([undo.weights for undo in copied], [undo.point for undo in copied])
         self._undo.clear()
         torch.clear_autocast_cache()
 
     def _may_swap(self, p: Tensor, homes: Counter[int]) -> bool:
         if self.storage != "auto" or is_distributed(p):
             return self.storage == "swap" and not is_distributed(p)
-        return (
-            type(p) in (Tensor, nn.Parameter)
-            and p.device.type == "cpu"
-            and p.layout is torch.strided
-            and p.untyped_storage().nbytes() == p.numel() * p.element_size()
-            and homes[p.data_ptr()] == 1
-            and not p.untyped_storage().is_shared()
-        )
+        if type(p) not in (Tensor, nn.Parameter) or not p.is_cpu or p.layout is not torch.strided:
+            return False
+        storage = p.untyped_storage()
+        return storage.nbytes() == p.nbytes and homes[p.data_ptr()] == 1 and not storage.is_shared()
 
     def _buffer(self, p: Tensor) -> Tensor:
         x = local(p)

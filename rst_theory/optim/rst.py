@@ -318,20 +318,20 @@ class RST(Optimizer):
         """
         self._checks.raise_late()
         loss = self._update(closure, _enabled(scaler))
-        self.perturbed_steps += self.will_perturb
+        self.perturbed_steps += self._trial()
         self.steps_taken += 1
         return loss
 
     def _update(self, closure: Callable[[], Loss] | None, scaler: GradScaler | None = None) -> Loss | None:
         """The work of one step, all but its counting."""
-        perturb, loss = self.will_perturb, None
+        perturb, loss = self._trial(), None
         if closure is not None:
             if self._mixed:
                 raise TypeError("perturbed() has run the second pass of this step: call step without closure")
-            with self.first_pass(), torch.enable_grad():
+            with self._first_pass(), torch.enable_grad():
                 loss = closure()
             if perturb:
-                with self.perturbed(scaler), torch.enable_grad():
+                with self._perturbed(scaler), torch.enable_grad():
                     closure()
         elif perturb and not self._mixed:
             raise TypeError(
@@ -362,7 +362,12 @@ class RST(Optimizer):
         Raises:
             DomainError: total_steps steps have been taken.
         """
-        if not self.will_perturb:
+        with self._first_pass():
+            yield
+
+    @contextmanager
+    def _first_pass(self) -> Iterator[None]:
+        if not self._trial():
             yield
             return
         if self._options.replay_randomness:
@@ -385,7 +390,12 @@ class RST(Optimizer):
                 backward wrote over the first gradients.
             DomainError, FloatingPointError: as in `step`.
         """
-        if not self.will_perturb:
+        with self._perturbed(scaler):
+            yield
+
+    @contextmanager
+    def _perturbed(self, scaler: GradScaler | None) -> Iterator[None]:
+        if not self._trial():
             raise RuntimeError(f"step {self.steps_taken} has trial 0: see will_perturb")
         if self._mixed or self._in_second_pass:
             raise RuntimeError(f"step {self.steps_taken} is perturbed once only: then comes step()")
@@ -403,7 +413,6 @@ class RST(Optimizer):
             spoil_gradients(trained, first)
         self._mixed, self._scaler = True, scaler
 
-    @torch.no_grad()
     def _ascend(self, scaler: GradScaler | None) -> bool:
         """Move the weights to the perturbed point; False where the scaler has to refuse the step."""
         sum_partial_gradients(self._trained())
@@ -459,7 +468,7 @@ class RST(Optimizer):
         """Turn the second gradients in `.grad` into the direction (1 - gamma) g + gamma g_adv."""
         sum_partial_gradients(trained)
         second = [p.grad for p in trained]
-        if any(share_memory(g, g_adv) for g, g_adv in zip(first, second, strict=True)):
+        if not _is_one(gamma) and any(share_memory(g, g_adv) for g, g_adv in zip(first, second, strict=True)):
             raise RuntimeError(
                 "the second backward wrote over the first gradients: let backward allocate its gradients "
                 "(zero_grad with set_to_none=True), or take gamma = 1"
@@ -483,6 +492,9 @@ class RST(Optimizer):
             self._checks.require(size, f"the length of the direction of step {self.steps_taken}")
         if limit is not None:
             clip(gradients, size, limit)
+
+    def _trial(self) -> bool:
+        return self._plan.trial(self.steps_taken)
 
     def _trained(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"] if p.requires_grad]

@@ -67,6 +67,8 @@ def gathered(number: float, groups: tuple[Any, ...]) -> list[float]: ...
 def gathered(number: Tensor, groups: tuple[Any, ...]) -> Tensor: ...
 def gathered(number: float | Tensor, groups: tuple[Any, ...]) -> list[float] | Tensor:
     """The numbers of all processes of the groups: a list for a number, a tensor (n,) for a tensor ()."""
+    if not groups and not isinstance(number, Tensor):
+        return [number]
     values = number.reshape(1) if isinstance(number, Tensor) else torch.tensor([number], dtype=torch.float64)
     for group in groups:
         everyone = values.new_empty(torch.distributed.get_world_size(group), values.numel())
