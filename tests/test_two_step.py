@@ -85,16 +85,20 @@ def two_steps(optimizer, model, batches):
         optimizer.second_step(zero_grad=True)
 
 
+def closure_of(optimizer, model, batch):
+    def closure():
+        optimizer.zero_grad()
+        loss = loss_of(model, batch)
+        loss.backward()
+        return loss
+
+    return closure
+
+
 def steps_after_a_first_backward(optimizer, model, batches):
     """The peers' convention: the caller has run the first backward."""
     for batch in batches:
-
-        def closure(batch=batch):
-            optimizer.zero_grad()
-            loss = loss_of(model, batch)
-            loss.backward()
-            return loss
-
+        closure = closure_of(optimizer, model, batch)
         optimizer.zero_grad()
         closure()
         assert optimizer.step(closure) is None
@@ -103,13 +107,7 @@ def steps_after_a_first_backward(optimizer, model, batches):
 def steps_with_a_closure(optimizer, model, batches):
     """That of `RST`: the closure runs both passes."""
     for batch in batches:
-
-        def closure(batch=batch):
-            optimizer.zero_grad()
-            loss = loss_of(model, batch)
-            loss.backward()
-            return loss
-
+        closure = closure_of(optimizer, model, batch)
         before = loss_of(model, batch)
         assert optimizer.step(closure) == before
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rst_theory.optim.lengths import by_device_and_type
+from rst_theory.optim.lists import by_device_and_type
 
 __all__ = ["LocalPass"]
 

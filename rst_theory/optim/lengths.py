@@ -12,9 +12,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from rst_theory.optim.lists import by_device_and_type
 from rst_theory.optim.shards import gathered, local, process_groups
 
-__all__ = ["by_device_and_type", "entries", "length"]
+__all__ = ["entries", "length"]
 
 _EXACT = (torch.float32, torch.float64)  # whose squares are summed as they are
 _ROW = 4096
@@ -135,14 +136,6 @@ def _unit(sizes: Tensor) -> Tensor:
     """The largest of some sizes, by which they can be divided; else 1."""
     largest = sizes.max()
     return torch.where((largest > 0) & torch.isfinite(largest), largest, 1.0)
-
-
-def by_device_and_type(tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-    """The tensors in lists of one device and type each: what the fused kernels take in one go."""
-    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-    for tensor in tensors:
-        groups.setdefault((tensor.device, tensor.dtype), []).append(tensor)
-    return list(groups.values())
 
 
 def _least_safe(dtype: torch.dtype) -> float:

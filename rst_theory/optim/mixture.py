@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rst_theory.method import direction
-from rst_theory.optim.lengths import by_device_and_type
+from rst_theory.optim.lists import by_device_and_type
 from rst_theory.optim.shards import is_distributed, local
 
 __all__ = ["clip", "mix"]

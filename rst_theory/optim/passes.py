@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rst_theory.optim.lengths import by_device_and_type
+from rst_theory.optim.lists import copy_all
 
 __all__ = ["Buffers", "RandomState", "kept_statistics"]
 
@@ -48,7 +48,7 @@ class Buffers:
         ]
         live = self._live()
         self._copies = {b: self._copies[b] if b in self._copies else torch.empty_like(b) for b in live}
-        self._copy(live, [self._copies[b] for b in live])
+        copy_all(live, [self._copies[b] for b in live])
 
     @torch.no_grad()
     def bring_back(self) -> None:
@@ -57,17 +57,11 @@ class Buffers:
             if getattr(module, name) is not buffer:
                 setattr(module, name, buffer)
         live = self._live()
-        self._copy([self._copies[b] for b in live], live)
+        copy_all([self._copies[b] for b in live], live)
         self._kept = []
 
     def _live(self) -> list[Tensor]:
         return [kept.buffer for kept in self._kept if not _is_repeated(kept.buffer)]
-
-    @staticmethod
-    def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
-        source_of = dict(zip(targets, sources, strict=True))
-        for together in by_device_and_type(list(source_of)):
-            torch._foreach_copy_(together, [source_of[t] for t in together])
 
 
 def _is_repeated(buffer: Tensor) -> bool:

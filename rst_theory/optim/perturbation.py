@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rst_theory.optim.lengths import by_device_and_type
+from rst_theory.optim.lists import by_device_and_type, copy_all
 from rst_theory.optim.shards import is_distributed, local
 
 __all__ = ["Move", "Perturbation", "Storage"]
@@ -76,7 +76,7 @@ class Perturbation:
 
     def _copy_and_move(self, copies: Sequence[Move]) -> None:
         undo = [_Undo(local(m.point), self._buffer(m.point), swapped=False) for m in copies]
-        _copy([u.point for u in undo], [u.weights for u in undo])
+        copy_all([u.point for u in undo], [u.weights for u in undo])
         self._undo += undo
         _add([Move(local(m.point), local(m.vector), m.scale) for m in copies])
 
@@ -94,7 +94,7 @@ class Perturbation:
             if undo.swapped:
                 undo.point.data = undo.weights
         if copied := [undo for undo in self._undo if not undo.swapped]:
-            _copy([undo.weights for undo in copied], [undo.point for undo in copied])
+            copy_all([undo.weights for undo in copied], [undo.point for undo in copied])
         self._undo.clear()
         torch.clear_autocast_cache()
 
@@ -112,12 +112,6 @@ class Perturbation:
         if p not in self._buffers or self._buffers[p][0] != layout:
             self._buffers[p] = layout, torch.empty_like(x, requires_grad=False)
         return self._buffers[p][1]
-
-
-def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
-    source_of = dict(zip(targets, sources, strict=True))
-    for together in by_device_and_type(targets):
-        torch._foreach_copy_(together, [source_of[t] for t in together])
 
 
 def _write(target: Tensor, move: Move) -> None:
