@@ -48,7 +48,7 @@ _REAL = {
     "clip": Interval(low=0.0, low_open=True),
 }
 _FLAGS = ("nesterov", "adaptive", "channels_last")
-_OPTIONAL = ("degree", "max_gamma", "clip")
+_OPTIONAL = ("degree", "max_gamma", "clip", "test_size")
 _DIGITS_FOR_TRAINING = 900
 
 
@@ -86,6 +86,8 @@ class TrainConfig:
         label_smoothing: the weight of the uniform distribution in the target, in [0, 1].
         augmentation: of the training images, a name in `AUGMENTATIONS`.
         channels_last: whether images lie in memory with their channels last.
+        test_size: the accuracy after each epoch is that on so many of the test examples, the first ones; None
+            is all.
 
     Raises:
         TypeError: a value of the wrong type.
@@ -120,6 +122,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     augmentation: str = "none"
     channels_last: bool = False
+    test_size: int | None = None
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -134,6 +137,8 @@ class TrainConfig:
         for name in ("epochs", "batch_size"):
             self._set(name, natural(name, getattr(self, name), least=1))
         self._set("train_size", natural("train_size", self.examples, 1, below=self._most_examples + 1))
+        if self.test_size is not None:
+            self._set("test_size", natural("test_size", self.test_size, 1, below=self._all_tests + 1))
         self._set("seed", natural("seed", self.seed, below=2**64))
         for name, quantity in _SCHEDULED.items():
             value = getattr(self, name)
@@ -240,6 +245,12 @@ class TrainConfig:
     def _most_examples(self) -> int:
         """What can be trained on; where there is no test set of its own, one example is left for the test."""
         return DATA[self.data].train - (DATA[self.data].test is None)
+
+    @property
+    def _all_tests(self) -> int:
+        """The number of test examples, of which `test_size` may be a part."""
+        data = DATA[self.data]
+        return data.train - self.examples if data.test is None else data.test
 
     def _absent(self, name: str) -> bool:
         return name in _OPTIONAL and getattr(self, name) is None

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from rst_theory.files import write_atomically
 from rst_theory.notation import natural
 from rst_theory.training.config import TrainConfig
+from rst_theory.training.data import Split, load_data
 from rst_theory.training.interrupts import deferred
-from rst_theory.training.processes import joined
+from rst_theory.training.processes import Processes, joined
 from rst_theory.training.records import RunRecord, load_record, save_record
 from rst_theory.training.run import Epoch, Progress, Run
 
-__all__ = ["train"]
+__all__ = ["train", "trained"]
 
 SECONDS_BETWEEN_SAVES = 60.0
 
@@ -83,6 +85,33 @@ def train(
         if record_file is not None and processes.first:
             save_record(record, record_file)
     return record
+
+
+def trained(
+    config: TrainConfig,
+    folder: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+) -> tuple[nn.Module, Split]:
+    """The network of a run as its last checkpoint has it, on the CPU and set to evaluate, with all its data.
+
+    Args:
+        config: of the run.
+        folder: which `train` was given.
+        data_dir: where the files of the data are; the digits need none.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint in the folder.
+        ImportError, OSError, ValueError: as `train`.
+    """
+    directory = None if data_dir is None else Path(data_dir)
+    checkpoint = Path(folder) / "checkpoint.pt"
+    if not checkpoint.exists():
+        raise FileNotFoundError(f"no checkpoint of a training run at {checkpoint}")
+    run = Run(config, Processes(torch.device("cpu")), directory)
+    _restore(run, checkpoint)
+    split = load_data(config.data, config.train_size, config.label_noise, config.seed, directory)
+    return run.model.eval(), split
 
 
 def _run_with_checkpoints(run: Run, checkpoint: Path) -> None:

@@ -237,6 +237,9 @@ class Run:
 def _load(config: TrainConfig, directory: Path | None, device: torch.device) -> Split:
     """The examples, on the device: bytes stay bytes, and are made floats a minibatch at a time."""
     split = load_data(config.data, config.train_size, config.label_noise, config.seed, directory)
+    split = split._replace(
+        test_inputs=split.test_inputs[: config.test_size], test_labels=split.test_labels[: config.test_size]
+    )
     dtypes = (config.dtype if part.is_floating_point() else part.dtype for part in split)
     return Split(*(part.to(device, dtype) for part, dtype in zip(split, dtypes, strict=True)))
 
