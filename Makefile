@@ -1,4 +1,5 @@
-# `make report` sets up and runs the main job (QUICK=1 for a first look); `make test` sets up and tests.
+# `make report` sets up, runs small forms of the experiments beside the committed tables, and writes the page (QUICK=1:
+# a first look); `make experiments` runs them in full; `make test` sets up and tests.
 
 PYTHON ?= python3
 # Work runs side by side in processes, one thread each.
@@ -8,10 +9,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: report theory test check bench gpu clean
+.PHONY: report experiments theory test check bench gpu clean
 
 report: $(STAMP)
 	$(BIN)/python -m experiments
+
+experiments: $(STAMP)
+	$(BIN)/python -m experiments experiments
 
 theory: $(STAMP)
 	$(BIN)/python -m experiments theory

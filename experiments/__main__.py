@@ -1,17 +1,22 @@
-"""The main job: derive, simulate, train, draw, report. `QUICK=1` for a first look.
+"""The jobs: `experiments` answers every question in full, `theory` computes the tables about the bounds, and
+`report` runs smaller forms of the experiments, compares them with the committed tables, and renders the page.
 
-`python -m experiments theory` computes the tables about the bounds, which change with the theory alone.
+`QUICK=1` makes any of them a first look. Finished runs are kept, so that the same command goes on after an
+interrupt. `FASHION_MNIST=DIR` adds the questions that are asked on its images.
 """
 
 from __future__ import annotations
 
 import platform
+import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TypeAlias
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -29,8 +34,9 @@ from experiments import (
     ranking,
     tightness,
 )
-from experiments.settings import FIGURES, REPORT, RESULTS, Size, chosen_size
-from rst_theory.files import write_json
+from experiments.recheck import recheck
+from experiments.settings import FIGURES, FRESH, REPORT, RESULTS, Size, chosen_size
+from rst_theory.files import write_json, write_table
 from rst_theory.plots import draw_all
 from rst_theory.report import render
 from rst_theory.training.records import environment
@@ -38,74 +44,106 @@ from rst_theory.training.records import environment
 PACKAGES = ("numpy", "scipy", "sympy", "matplotlib", "torch", "scikit-learn")
 
 
-Stage: TypeAlias = tuple[str, str, Iterable[float]]
+class Stage(NamedTuple):
+    """An experiment and what the progress bar calls it."""
+
+    title: str
+    experiment: ModuleType
 
 
-def stages(job: str, size: Size) -> list[Stage]:
-    """The stages of a job, "report" or "theory": key, title, and the shares that are done as it runs.
+EVIDENCE = (
+    Stage("Cost law of every schedule", cost_law),
+    Stage("Bounds beside simulation", bound_beside_simulation),
+    Stage("Training on digits", digits),
+    Stage("Allocation", ranking),
+)
+THEORY = (
+    Stage("Price of regularization", price),
+    Stage("One step beside programs", one_step),
+    Stage("Floors between bounds", floors),
+    Stage("Bounds beside worst cases", tightness),
+    Stage("Bounds on random instances", agreement),
+)
+JOBS = {"report": EVIDENCE, "experiments": EVIDENCE, "theory": THEORY}
+
+
+def main(job: str = "report") -> int:
+    """Run a job; 0 when it is done, 1 where a smaller run does not reproduce the tables, 130 interrupted.
 
     Raises:
         ValueError: another job.
     """
-    if job == "report":
-        return [
-            ("cost", "Cost law of every schedule", cost_law.run(size, RESULTS)),
-            ("simulation", "Bounds beside simulation", bound_beside_simulation.run(size, RESULTS)),
-            ("training", "Training on digits", digits.run(size, RESULTS)),
-            ("claims", "Verdicts on the claims", claims.run(RESULTS)),
-        ]
-    if job == "theory":
-        return [
-            ("price", "Price of regularization", price.run(size, RESULTS)),
-            ("one_step", "One step beside programs", one_step.run(size, RESULTS)),
-            ("floors", "Floors between bounds", floors.run(size, RESULTS)),
-            ("tightness", "Bounds beside worst cases", tightness.run(size, RESULTS)),
-            ("agreement", "Bounds on random instances", agreement.run(size, RESULTS)),
-            ("ranking", "Orders of schedules", ranking.run(size, RESULTS)),
-        ]
-    raise ValueError(f"the job must be 'report' or 'theory'; got {job!r}")
-
-
-def main(job: str = "report") -> int:
-    """Run the stages of a job, then draw the figures and render the page; 130 after an interrupt."""
-    size = chosen_size()
-    console = Console()
-    seconds: dict[str, float] = {}
+    if job not in JOBS:
+        raise ValueError(f"the job must be one of {', '.join(JOBS)}; got {job!r}")
+    size, console = chosen_size(job), Console()
+    # Only a full run writes the committed tables; all others stay beside them.
+    tables = RESULTS if size.full else FRESH
+    if not size.full:
+        shutil.rmtree(tables, ignore_errors=True)  # what an earlier run of another size has left
     columns = (TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     try:
         with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-            for key, title, shares in stages(job, size):
+            seconds = {}
+            for title, experiment in JOBS[job]:
                 begin = time.perf_counter()
-                task = progress.add_task(title, total=1.0)
-                for share in shares:
-                    progress.update(task, completed=share)
-                seconds[key] = round(time.perf_counter() - begin, 2)
-            task = progress.add_task("Figures and report", total=2.0)
-            if job == "report":
-                _write_provenance(size.quick, seconds)
-            draw_all(RESULTS, FIGURES)
-            progress.update(task, completed=1.0)
-            page = render(RESULTS, REPORT)
-            progress.update(task, completed=2.0)
+                _follow(progress, title, experiment.run(size, tables))
+                seconds[experiment.__name__.rpartition(".")[2]] = round(time.perf_counter() - begin, 2)
+            disagreeing = 0
+            if size.full:
+                _write_provenance(tables, f"make {job}", size, seconds)
+                _follow(progress, "Verdicts on the claims", claims.run(RESULTS))
+                _follow(progress, "Figures", _drawn())
+            else:
+                _write_provenance(tables, f"{'QUICK=1 ' * (size.level == 'quick')}make {job}", size, seconds)
+                disagreeing = _recheck(JOBS[job], tables)
+            _follow(progress, "Report", _rendered(tables))
     except KeyboardInterrupt:
-        console.print("Interrupted. Finished training runs are kept; the same command goes on from them.")
+        console.print("Interrupted. Finished runs are kept; the same command goes on from them.")
         return 130
-    console.print(f"The report is at {page}")
-    return 0
+    console.print(f"The report is at {REPORT}")
+    if disagreeing:
+        console.print(
+            f"[red]{disagreeing} values differ from the committed tables; the report names them.[/red]"
+        )
+    return 1 if disagreeing else 0
 
 
-def _write_provenance(quick: bool, seconds: dict[str, float]) -> None:
+def _follow(progress: Progress, title: str, shares: Iterable[float]) -> None:
+    task = progress.add_task(title, total=1.0)
+    for share in shares:
+        progress.update(task, completed=share)
+
+
+def _recheck(stages: Iterable[Stage], fresh: Path) -> int:
+    """Compare fresh tables with the committed ones; returns how many values differ."""
+    checks = [check for _, experiment in stages for check in getattr(experiment, "CHECKS", ())]
+    rows = recheck(checks, fresh, RESULTS)
+    write_table(fresh, "recheck", rows)
+    return sum(row["disagree"] for row in rows)
+
+
+def _drawn() -> Iterator[float]:
+    draw_all(RESULTS, FIGURES)
+    yield 1.0
+
+
+def _rendered(fresh: Path) -> Iterator[float]:
+    render(RESULTS, REPORT)
+    yield 1.0
+
+
+def _write_provenance(tables: Path, command: str, size: Size, seconds: dict[str, float]) -> None:
     write_json(
-        RESULTS / "provenance.json",
+        tables / "provenance.json",
         {
             "version": rst_theory.__version__,
             "revision": environment()["git_revision"],
-            "quick": quick,
+            "quick": not size.full,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": seconds,
             "python": platform.python_version(),
             "packages": {name: version(name) for name in PACKAGES},
-            "command": "QUICK=1 make report" if quick else "make report",
+            "command": command,
         },
     )
 

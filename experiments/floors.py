@@ -62,8 +62,8 @@ COARSEST = 0.25
 
 def run(size: Size, results: Path) -> Iterator[float]:
     """Write floors.csv and floors.json; yields the share that is done."""
-    step_sizes = STEP_SIZES[1::2] if size.quick else STEP_SIZES
-    tasks = [(p, e, 25 if size.quick else 50) for p in PROBABILITIES for e in step_sizes]
+    step_sizes = STEP_SIZES if size.full else STEP_SIZES[1::2]
+    tasks = [(p, e, 50 if size.full else 25) for p in PROBABILITIES for e in step_sizes]
     rows: list[dict[str, Any]] = []
     yield from spread(measure, tasks, size.processes, rows)
     write_table(results, "floors", rows)

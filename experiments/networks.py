@@ -1,4 +1,4 @@
-"""Network runs for several questions at once: each is run once, measured at its end, and kept as one JSON file.
+"""Network runs for several questions at once: each is run once, measured at its end, and kept as a file.
 
 A run is keyed by a hash of its configuration, so that questions which ask for the same run share it, and a
 second call goes on where the first was stopped. Measured at the last weights, besides what `RunRecord` says:
@@ -60,7 +60,7 @@ class Setting(NamedTuple):
 
 
 SETTINGS = tuple(
-    Setting(data, length, noise)  # type: ignore[arg-type]
+    Setting(data, length, noise)
     for data in ("digits", "fashion-mnist")
     for length in ("long", "short")
     for noise in (0.3, 0.0)
@@ -133,7 +133,7 @@ def outcomes(
     data_dir: Path | None = None,
     runs: Path = NETWORK_RUNS,
 ) -> Iterator[float]:
-    """Run what has not been run, side by side; yields the share that is done and fills `found` by `key_of`."""
+    """Run what has not been run, side by side; yields the share that is done, fills `found` by `key_of`."""
     unique = {key_of(config): config for config in configs}
     results: list[Outcome] = []
     yield from spread(outcome, [(config, data_dir, runs) for config in unique.values()], processes, results)
@@ -167,7 +167,7 @@ def _measured(config: TrainConfig, model: nn.Module, split: Split) -> dict[str, 
 
     test_images = floats(split.test_inputs)
     with torch.no_grad():
-        guessed = torch.cat([model(part).argmax(1) for part in test_images.split(1000)])
+        guessed = torch.cat([model(part).argmax(1) for part in torch.split(test_images, 1000)])
     right = (guessed == split.test_labels).double()
     half = len(right) // 2
     noisy = split.test_labels[:half].numpy().copy()

@@ -28,7 +28,7 @@ __all__ = ["run"]
 
 SEED = 20220309
 TOLERANCE = 1e-4
-_POINTS = {True: 60, False: 1020}  # per class and kind of ascent; True for the quick form
+_POINTS = {False: 60, True: 1020}  # per class and kind of ascent; True for the full form
 
 FunctionClass = Literal["smooth", "convex", "strongly_convex"]
 
@@ -62,7 +62,7 @@ class Point(NamedTuple):
 def run(size: Size, results: Path) -> Iterator[float]:
     """Write one_step.csv and one_step.json; yields the share that is done."""
     tasks = [
-        (function_class, ascent, regime, _POINTS[size.quick] // len(REGIMES[function_class]))
+        (function_class, ascent, regime, _POINTS[size.full] // len(REGIMES[function_class]))
         for function_class, ascent in BOUNDS
         for regime in REGIMES[function_class]
     ]

@@ -3,7 +3,8 @@
 Design: every method has the same tuning budget, six values of (rho, gamma) by four seeds; what has the best
 mean accuracy on validation examples (labels as noisy as those for training) is then run on other, paired
 seeds, and judged on test examples that played no part in the choice: 20 on digits, 5 on Fashion-MNIST. SGD
-has nothing to tune but is run on the same seeds. Ties go to the smaller q rho. In every setting of `networks`.
+has nothing to tune but is run on the same seeds. Ties go to the smaller q rho. In every setting of
+`networks`.
 
 Rule fixed before the run: the target "within half a point of SAM's tuned accuracy at 1.25 pairs a step" holds
 in a setting where the interval of the paired difference of G-RST with p = 1/4 to SAM, simultaneous over the

@@ -5,13 +5,29 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-__all__ = ["CONFIDENCE", "FIGURES", "REPORT", "RESULTS", "RUNS", "Size", "chosen_size"]
+__all__ = [
+    "CHECK",
+    "CONFIDENCE",
+    "FIGURES",
+    "FRESH",
+    "FULL",
+    "QUICK",
+    "REPORT",
+    "RESULTS",
+    "RUNS",
+    "Level",
+    "Size",
+    "chosen_size",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "experiments" / "results"
 FIGURES = ROOT / "figures"
 REPORT = ROOT / "report" / "index.html"
+FRESH = ROOT / "runs" / "report"
+"""Tables of the smaller runs that the report compares with the committed ones."""
 RUNS = ROOT / "runs"
 """Checkpoints and records of single training runs; a second call goes on from them."""
 
@@ -19,58 +35,58 @@ CONFIDENCE = 0.99
 """Of every interval in the tables."""
 
 
+Level = Literal["full", "check", "quick"]
+
+
 @dataclass(frozen=True)
 class Size:
     """The size of a whole run.
 
+    A smaller run computes some of the rows of the full one, or the same rows from fewer repetitions: never
+    other settings, so that it can be compared with the full one.
+
     Attributes:
-        quick: whether it is the quick form.
+        level: "full", "check" (a few minutes) or "quick" (a first look in seconds).
         steps: T of the cost tables.
         simulated_steps: T of the simulations.
         replicas: R of the simulations.
-        repetitions: paired seeds of the network runs.
-        epochs: of each network run.
+        repetitions: paired seeds of the network runs on digits.
+        epochs: of the runs of `digits`.
         processes: run side by side.
         instances: of the comparison of every bound with random simulations.
         settings: of the comparison with semidefinite programs, for each bound, schedule and number of steps.
     """
 
-    quick: bool
-    steps: int
-    simulated_steps: int
-    replicas: int
-    repetitions: int
-    epochs: int
-    processes: int
+    level: Level
+    steps: int = 10_000
+    simulated_steps: int = 1000
+    replicas: int = 512
+    repetitions: int = 20
+    epochs: int = 40
+    processes: int = 2
     instances: int = 100_000
     settings: int = 2
 
-
-FULL = Size(
-    quick=False, steps=10_000, simulated_steps=1000, replicas=512, repetitions=12, epochs=40, processes=2
-)
-QUICK = Size(
-    quick=True,
-    steps=1000,
-    simulated_steps=300,
-    replicas=256,
-    repetitions=4,
-    epochs=6,
-    processes=2,
-    instances=1000,
-)
+    @property
+    def full(self) -> bool:
+        """Whether it is the whole experiment."""
+        return self.level == "full"
 
 
-def chosen_size() -> Size:
-    """`QUICK` where the environment variable QUICK is set to 1, else `FULL`.
+FULL = Size("full")
+CHECK = Size("check", replicas=256, repetitions=3, instances=1000)
+QUICK = Size("quick", replicas=64, repetitions=1, instances=200, settings=1)
+
+
+def chosen_size(job: str) -> Size:
+    """The size of a job: "report" is a check, all else full; quick where the environment variable QUICK is 1.
 
     Raises:
         ValueError: QUICK is neither 1, 0 nor empty.
     """
-    match os.environ.get("QUICK", ""):
-        case "1":
-            return QUICK
-        case "" | "0":
-            return FULL
-        case other:
-            raise ValueError(f"QUICK must be 1, 0 or empty; got {other!r}")
+    quick = os.environ.get("QUICK", "")
+    if quick not in ("", "0", "1"):
+        raise ValueError(f"QUICK must be 1, 0 or empty; got {quick!r}")
+    if quick == "1":
+        return QUICK
+    return CHECK if job == "report" else FULL

@@ -18,13 +18,13 @@ from experiments import (
     tightness,
 )
 from experiments.schedules import COMPARED, catalogue
-from experiments.settings import FULL, QUICK, Size, chosen_size
+from experiments.settings import CHECK, FULL, QUICK, Size, chosen_size
 from rst_theory.cost import CostLaw
 from rst_theory.files import read_json, read_table, write_table
 
 COMPARED_HERE = (0, 2, 3)  # SGD, and two schedules of equal cost
 TINY = Size(
-    quick=True,
+    "quick",
     steps=12,
     simulated_steps=6,
     replicas=8,
@@ -158,16 +158,17 @@ def test_a_pair_too_many_refutes_the_cost_law(results, tmp_path):
     assert tampered(results, tmp_path, "digits_runs", overspend)["C1"] == "refuted"
 
 
-@pytest.mark.parametrize("value, size", [("1", QUICK), ("0", FULL), ("", FULL)])
+@pytest.mark.parametrize("value, size", [("1", QUICK), ("0", CHECK), ("", CHECK)])
 def test_quick_is_chosen_by_the_environment(monkeypatch, value, size):
     monkeypatch.setenv("QUICK", value)
-    assert chosen_size() is size
+    assert chosen_size("report") is size
+    assert chosen_size("experiments") is (QUICK if value == "1" else FULL)
 
 
 def test_another_value_of_quick_is_refused(monkeypatch):
     monkeypatch.setenv("QUICK", "yes")
     with pytest.raises(ValueError, match="QUICK must be"):
-        chosen_size()
+        chosen_size("report")
 
 
 # The theory's own tables

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from experiments.benchmarks import cost, memory, optimizer, peers, scaling, simulation, training
-from experiments.settings import FIGURES, RESULTS, chosen_size
+from experiments.settings import FIGURES, FRESH, RESULTS, chosen_size
 
 NAMES = ("cost", "simulation", "scaling", "memory", "optimizer", "training", "peers")
 
@@ -26,23 +26,24 @@ def main(arguments: list[str]) -> int:
     if unknown := [name for name in names if name not in NAMES]:
         print(f"unknown benchmark {unknown[0]!r}: choose from {', '.join(NAMES)}", file=sys.stderr)
         return 2
-    quick = chosen_size().quick
+    quick = not chosen_size("bench").full
+    results, figures = (FRESH, FRESH) if quick else (RESULTS, FIGURES)
     for name in names or NAMES:
         print(f"-- {name}", flush=True)
         if name == "cost":
-            cost.run(RESULTS)
+            cost.run(results)
         elif name == "simulation":
-            simulation.run(RESULTS, simulation.QUICK if quick else simulation.FULL)
+            simulation.run(results, simulation.QUICK if quick else simulation.FULL)
         elif name == "scaling":
-            scaling.run(RESULTS, FIGURES, scaling.QUICK if quick else scaling.FULL)
+            scaling.run(results, figures, scaling.QUICK if quick else scaling.FULL)
         elif name == "optimizer":
-            optimizer.run(RESULTS, optimizer.QUICK if quick else optimizer.FULL)
+            optimizer.run(results, optimizer.QUICK if quick else optimizer.FULL)
         elif name == "training":
-            training.run(RESULTS, training.QUICK if quick else training.FULL, asked.data_dir)
+            training.run(results, training.QUICK if quick else training.FULL, asked.data_dir)
         elif name == "peers":
-            peers.run(RESULTS)
+            peers.run(results)
         else:
-            memory.run(RESULTS, memory.QUICK if quick else memory.FULL)
+            memory.run(results, memory.QUICK if quick else memory.FULL)
     return 0
 
 
