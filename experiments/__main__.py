@@ -102,9 +102,7 @@ def main(job: str = "report") -> int:
         return 130
     console.print(f"The report is at {REPORT}")
     if disagreeing:
-        console.print(
-            f"[red]{disagreeing} values differ from the committed tables; the report names them.[/red]"
-        )
+        console.print(f"[red]{disagreeing} values differ from the committed tables: see the report.[/red]")
     return 1 if disagreeing else 0
 
 
@@ -128,7 +126,7 @@ def _drawn() -> Iterator[float]:
 
 
 def _rendered(fresh: Path) -> Iterator[float]:
-    render(RESULTS, REPORT)
+    render(RESULTS, REPORT, fresh)
     yield 1.0
 
 

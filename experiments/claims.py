@@ -63,6 +63,10 @@ def run(results: Path) -> Iterable[float]:
                 "evidence": _typeset(evidence),
                 "figure": FIGURES[key],
                 "source": f"paper_notes/claims.md#{key.lower()}",
+                "title": None,
+                "rule": None,
+                "change": None,
+                "command": None,
             }
         )
     write_json(results / "claims.json", claims)

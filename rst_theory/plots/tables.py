@@ -235,6 +235,21 @@ SCHEMA: dict[str, dict[str, Field]] = {
         "evidence": _NOTE,
         "figure": _NOTE,
         "source": _NOTE,
+        "title": _NOTE,
+        "rule": _NOTE,
+        "change": _NOTE,
+        "command": _NOTE,
+    },
+    "recheck": {
+        "table": _TEXT,
+        "value": _TEXT,
+        "compared": _MANY,
+        "disagree": _COUNT,
+        "least_p": _SHARE,
+        "level": _SHARE,
+        "worst": _TEXT,
+        "fresh": Field("number", optional=True),
+        "committed": Field("number", optional=True),
     },
     "provenance": {
         "version": _TEXT,
@@ -272,6 +287,7 @@ _TABLES = (
     "digits_summary",
     "digits_history",
     "fashion_summary",
+    "recheck",
 )
 _LISTS = (*_TABLES, "curves", "claims")
 
@@ -337,6 +353,7 @@ class Results:
         fashion_summary: a row per method and share of redrawn labels.
         digits_history: a row per method and epoch.
         claims: the verdicts.
+        recheck: a row per column of a table that a smaller run has computed again.
         provenance: how the results were made.
     """
 
@@ -353,6 +370,7 @@ class Results:
     fashion_summary: list[Row] | None = None
     digits_history: list[Row] | None = None
     claims: list[Row] | None = None
+    recheck: list[Row] | None = None
     provenance: Row | None = None
 
     @classmethod

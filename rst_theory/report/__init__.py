@@ -25,7 +25,7 @@ from rst_theory.report.words import CAPTIONS, VERDICTS, claims, description, hea
 __all__ = ["render"]
 
 
-def render(results: Path, output: Path) -> Path:
+def render(results: Path, output: Path, fresh: Path | None = None) -> Path:
     """Write the report on a results folder as one self-contained HTML page.
 
     Everything on it comes from the folder: the figures are drawn from its tables and inlined, equations are
@@ -35,6 +35,7 @@ def render(results: Path, output: Path) -> Path:
     Args:
         results: the folder with the tables, as `rst_theory.plots.Results` reads it.
         output: the path of the page.
+        fresh: a folder with the tables of a smaller run, of which the page shows the comparison.
 
     Returns:
         The path of the page.
