@@ -35,7 +35,7 @@ from experiments import (
     tightness,
 )
 from experiments.recheck import recheck
-from experiments.settings import FIGURES, FRESH, REPORT, RESULTS, Size, chosen_size
+from experiments.settings import FIGURES, FRESH, FRESH_RUNS, REPORT, RESULTS, Size, chosen_size
 from rst_theory.files import write_json, write_table
 from rst_theory.plots import draw_all
 from rst_theory.report import render
@@ -100,6 +100,7 @@ def main(job: str = "report") -> int:
     except KeyboardInterrupt:
         console.print("Interrupted. Finished runs are kept; the same command goes on from them.")
         return 130
+    shutil.rmtree(FRESH_RUNS, ignore_errors=True)
     console.print(f"The report is at {REPORT}")
     if disagreeing:
         console.print(f"[red]{disagreeing} values differ from the committed tables: see the report.[/red]")

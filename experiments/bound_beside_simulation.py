@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import rst_theory as rst
 from experiments.pool import spread
+from experiments.question import Check
 from experiments.schedules import COMPARED, DRAWN, Named
 from experiments.settings import CONFIDENCE, Size
 from rst_theory.bounds import nonconvex_average
@@ -23,7 +24,12 @@ from rst_theory.problems import FlatAndSharp, Problem, Quadratic
 from rst_theory.schedules import Schedule
 from rst_theory.simulation import simulate
 
-__all__ = ["run"]
+__all__ = ["CHECKS", "run"]
+
+CHECKS = (
+    Check("bounds", ("problem", "schedule"), "measured", ("low", "high"), repetitions="replicas"),
+    Check("bounds", ("problem", "schedule"), "bound"),
+)
 
 SEED = 20220309
 _CURVE_POINTS = 60

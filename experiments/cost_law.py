@@ -8,6 +8,7 @@ from typing import Any
 
 import sympy
 
+from experiments.question import Check
 from experiments.schedules import Named, catalogue
 from experiments.settings import CONFIDENCE, Size
 from rst_theory.cost import CostLaw, closed_form
@@ -16,7 +17,9 @@ from rst_theory.notation import QUANTITIES, DomainError
 from rst_theory.plots import cost_row
 from rst_theory.schedules import Tabulated
 
-__all__ = ["run"]
+__all__ = ["CHECKS", "run"]
+
+CHECKS = tuple(Check("cost", ("name",), value) for value in ("mean", "standard_deviation", "low", "high"))
 
 
 def run(size: Size, results: Path) -> Iterator[float]:

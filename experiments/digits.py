@@ -18,12 +18,16 @@ from pathlib import Path
 import rst_theory as rst
 from experiments.paired import history_rows, run_rows, summary_rows, train_all
 from experiments.pool import spread
-from experiments.settings import RUNS, Size
+from experiments.question import Check
+from experiments.settings import Size
 from rst_theory.files import write_table
 from rst_theory.training import RunRecord, TrainConfig
 
-__all__ = ["run"]
+__all__ = ["CHECKS", "run"]
 
+CHECKS = (
+    Check("digits_summary", ("method",), "accuracy", ("accuracy_low", "accuracy_high"), repetitions="runs"),
+)
 
 FIRST_SEED = 100
 """Seeds below and from 1000 on were looked at while the setting was chosen."""
@@ -32,13 +36,13 @@ FIRST_SEED = 100
 def run(size: Size, results: Path) -> Iterator[float]:
     """Write digits_runs, digits_summary and digits_history; yields the share that is done."""
     records: list[list[RunRecord]] = []
-    tasks = [(FIRST_SEED + i, size.epochs) for i in range(size.repetitions)]
+    tasks = [(FIRST_SEED + i, size.epochs, size.runs / "digits") for i in range(size.repetitions)]
     yield from spread(repetition, tasks, size.processes, records)
     write_table(results, "digits_runs", list(run_rows(records)))
     write_table(results, "digits_summary", list(summary_rows(records)))
     write_table(results, "digits_history", list(history_rows(records)))
 
 
-def repetition(seed: int, epochs: int) -> list[RunRecord]:
+def repetition(seed: int, epochs: int, runs: Path) -> list[RunRecord]:
     """All methods at one seed."""
-    return train_all(TrainConfig(rst.Constant(0.0), rho=0.1, epochs=epochs, seed=seed), RUNS / "digits")
+    return train_all(TrainConfig(rst.Constant(0.0), rho=0.1, epochs=epochs, seed=seed), runs)

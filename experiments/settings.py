@@ -12,6 +12,7 @@ __all__ = [
     "CONFIDENCE",
     "FIGURES",
     "FRESH",
+    "FRESH_RUNS",
     "FULL",
     "QUICK",
     "REPORT",
@@ -29,7 +30,9 @@ REPORT = ROOT / "report" / "index.html"
 FRESH = ROOT / "runs" / "report"
 """Tables of the smaller runs that the report compares with the committed ones."""
 RUNS = ROOT / "runs"
-"""Checkpoints and records of single training runs; a second call goes on from them."""
+"""Finished runs and results of single tasks; a second call goes on from them."""
+FRESH_RUNS = RUNS / "fresh"
+"""The same of the smaller run at hand; removed when it is done."""
 
 CONFIDENCE = 0.99
 """Of every interval in the tables."""
@@ -72,10 +75,15 @@ class Size:
         """Whether it is the whole experiment."""
         return self.level == "full"
 
+    @property
+    def runs(self) -> Path:
+        """Where finished runs are kept: a smaller run never reads those of the full one, which it checks."""
+        return RUNS if self.full else FRESH_RUNS
+
 
 FULL = Size("full")
 CHECK = Size("check", replicas=256, repetitions=3, instances=1000)
-QUICK = Size("quick", replicas=64, repetitions=1, instances=200, settings=1)
+QUICK = Size("quick", replicas=64, repetitions=2, instances=200, settings=1)
 
 
 def chosen_size(job: str) -> Size:

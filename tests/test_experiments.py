@@ -15,6 +15,7 @@ from experiments import (
     digits,
     price,
     ranking,
+    settings,
     tightness,
 )
 from experiments.schedules import COMPARED, catalogue
@@ -42,7 +43,7 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     patch = pytest.MonkeyPatch()
     patch.setattr(bound_beside_simulation, "COMPARED", [COMPARED[i] for i in COMPARED_HERE])
-    patch.setattr(digits, "RUNS", folder / "runs")
+    patch.setattr(settings, "FRESH_RUNS", folder / "runs")
     patch.setattr(digits, "spread", in_this_process)
     patch.setattr(bound_beside_simulation, "spread", in_this_process)
     for experiment in (cost_law, bound_beside_simulation, digits):
@@ -105,8 +106,7 @@ def test_the_training_tables_are_paired(results):
 
 
 def test_finished_runs_are_not_run_again(results, monkeypatch):
-    monkeypatch.setattr(digits, "RUNS", results / "runs")
-    again = digits.repetition(digits.FIRST_SEED, TINY.epochs)
+    again = digits.repetition(digits.FIRST_SEED, TINY.epochs, results / "runs" / "digits")
     first = read_table(results / "digits_runs.json")[:4]
     assert [record.wall_seconds for record in again] == [row["seconds"] for row in first]
 
