@@ -27,15 +27,22 @@ from experiments import (
     bound_beside_simulation,
     claims,
     cost_law,
+    decay,
+    degree_times_radius,
     digits,
+    floor_exponents,
     floors,
     one_step,
+    order,
+    pareto,
     price,
     ranking,
+    realized_cost,
+    stability,
     tightness,
 )
 from experiments.recheck import recheck
-from experiments.settings import FIGURES, FRESH, FRESH_RUNS, REPORT, RESULTS, Size, chosen_size
+from experiments.settings import FIGURES, FRESH, FRESH_RUNS, NOTES, REPORT, RESULTS, Size, chosen_size
 from rst_theory.files import write_json, write_table
 from rst_theory.plots import draw_all
 from rst_theory.report import render
@@ -53,8 +60,15 @@ class Stage(NamedTuple):
 
 EVIDENCE = (
     Stage("Cost law of every schedule", cost_law),
+    Stage("Pairs of many runs", realized_cost),
     Stage("Bounds beside simulation", bound_beside_simulation),
+    Stage("Rates", decay),
     Stage("Training on digits", digits),
+    Stage("Floors", floor_exponents),
+    Stage("Stability", stability),
+    Stage("Degree times radius", degree_times_radius),
+    Stage("Order of the schedule", order),
+    Stage("Pareto front", pareto),
     Stage("Allocation", ranking),
 )
 THEORY = (
@@ -91,7 +105,7 @@ def main(job: str = "report") -> int:
             disagreeing = 0
             if size.full:
                 _write_provenance(tables, f"make {job}", size, seconds)
-                _follow(progress, "Verdicts on the claims", claims.run(RESULTS))
+                _follow(progress, "Verdicts on the claims", claims.run(RESULTS, NOTES))
                 _follow(progress, "Figures", _drawn())
             else:
                 _write_provenance(tables, f"{'QUICK=1 ' * (size.level == 'quick')}make {job}", size, seconds)

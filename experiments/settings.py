@@ -14,6 +14,7 @@ __all__ = [
     "FRESH",
     "FRESH_RUNS",
     "FULL",
+    "NOTES",
     "QUICK",
     "REPORT",
     "RESULTS",
@@ -26,6 +27,7 @@ __all__ = [
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "experiments" / "results"
 FIGURES = ROOT / "figures"
+NOTES = ROOT / "paper_notes"
 REPORT = ROOT / "report" / "index.html"
 FRESH = ROOT / "runs" / "report"
 """Tables of the smaller runs that the report compares with the committed ones."""

@@ -55,7 +55,7 @@ def results(tmp_path_factory):
     return folder
 
 
-def in_this_process(function, tasks, processes, results):
+def in_this_process(function, tasks, processes, results, keep=None):
     for done, task in enumerate(tasks, start=1):
         results.append(function(*task))
         yield done / len(tasks)

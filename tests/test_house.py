@@ -17,7 +17,7 @@ import rst_theory
 ROOT = Path(__file__).parents[1]
 PACKAGE = "rst_theory"
 ROOMS = [
-    ("notation", "method", "files"),
+    ("notation", "method", "files", "display"),
     ("schedules", "trials", "problems"),
     ("cost", "bounds", "simulation", "optim"),
     ("allocation", "certificates", "training", "integrations", "testing", "plots"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import copy
+import hashlib
 import itertools
+import json
 import math
 import os
 import re
@@ -16,7 +20,7 @@ from typing import Any
 import pytest
 import sympy
 from hypothesis import example, given, settings, strategies as st
-from test_plots import tables, write
+from test_plots import tables as plain_tables, write
 
 import rst_theory as rst
 from rst_theory import bounds, plots
@@ -25,9 +29,47 @@ from rst_theory.notation import QUANTITIES
 from rst_theory.plots.tables import SCHEMA
 from rst_theory.report import numbers, render
 from rst_theory.report.mathml import MathError, mathml
+from rst_theory.report.words import CAPTIONS, PLACES
 from rst_theory.schedules import PRESETS, preset
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
+NOTES = ("title", "rule", "change", "command")
+QUESTIONS = [
+    {
+        "id": key,
+        "statement": f"The statement of question {key.lower()}.",
+        "verdict": "verified",
+        "number": None,
+        "evidence": f"The evidence on {key}.",
+        "figure": figure,
+        "source": None,
+        "title": f"The title of {key.lower()}",
+        "rule": f"The rule of {key}.",
+        "change": f"What would change {key}.",
+        "command": f"python -m {key.lower()}",
+    }
+    for key, figure in (("Q10", None), ("Q2", "cost"))
+]
+RECHECK = [
+    {
+        "table": "cost", "value": "mean", "compared": 1200, "disagree": 0, "least_p": 1.0, "level": 1e-10,
+        "worst": "constant p=0.5", "fresh": 100.0, "committed": 100.0,
+    },
+    {
+        "table": "digits_summary", "value": "accuracy", "compared": 4, "disagree": 1, "least_p": 1e-12,
+        "level": 1e-10, "worst": "SAM", "fresh": 0.75, "committed": 0.915,
+    },
+]  # fmt: skip
+
+
+def tables() -> dict[str, Any]:
+    """A complete results folder, with questions beside the claims."""
+    contents = plain_tables()
+    claims = [{**dict.fromkeys(NOTES), **claim} for claim in contents["claims"]]
+    return {**contents, "claims": [*claims, *copy.deepcopy(QUESTIONS)]}
+
+
+DRAWN = [key for key, (source, _) in plots.FIGURES.items() if source in tables()]
 
 
 class Page(HTMLParser):
@@ -70,7 +112,7 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        shown = (data for data, path in self.inside if not path.endswith(("style", "title")))
+        shown = (data for data, path in self.inside if not path.endswith(("style", "title", "script")))
         return " ".join("".join(shown).split())
 
     def attributes(self, name: str) -> list[str]:
@@ -98,7 +140,7 @@ def page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 def test_the_page_is_one_valid_document(page: Page) -> None:
     assert page.source.lstrip().startswith("<!DOCTYPE html>")
-    for tag in ("html", "head", "title", "h1", "main", "body", "header", "nav"):
+    for tag in ("html", "head", "h1", "main", "body", "header", "nav"):
         assert page.count(tag) == 1, tag
     ids = page.attributes("id")
     assert len(ids) == len(set(ids))
@@ -110,7 +152,7 @@ def test_the_page_is_one_valid_document(page: Page) -> None:
 
 
 def test_the_page_needs_no_network(page: Page) -> None:
-    assert not {"script", "iframe", "object", "embed", "img", "form"} & {tag for tag, _ in page.tags}
+    assert not {"iframe", "object", "embed", "img"} & {tag for tag, _ in page.tags}
     for tag, attrs in page.tags:
         for name, value in attrs.items():
             if name.split(":")[-1] in ("href", "src", "srcset", "data", "action"):
@@ -121,7 +163,25 @@ def test_the_page_needs_no_network(page: Page) -> None:
     style = "".join(data for data, path in page.inside if path.endswith("style"))
     assert style and "@import" not in style and "url(" not in style and "@font-face" not in style
     policy = next(a["content"] for _, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy is not None and "default-src 'none'" in policy and "script" not in policy
+    script = "".join(
+        data for data, path in page.inside if path == "html/body/script" and '"use strict"' in data
+    )
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert script and policy is not None
+    assert dict(part.split(" ", 1) for part in policy.split("; ")) == {
+        "default-src": "'none'",
+        "script-src": f"'sha256-{digest}'",
+        "style-src": "'unsafe-inline'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    assert [attrs for tag, attrs in page.tags if tag == "script"] == [
+        {"type": "application/json", "id": "grid"},
+        {},
+    ]
+    for word in ("eval(", "new Function", "innerHTML", "insertAdjacentHTML", "document.write", "fetch("):
+        assert word not in script
 
 
 def test_links_and_references_lead_somewhere(page: Page) -> None:
@@ -134,15 +194,49 @@ def test_links_and_references_lead_somewhere(page: Page) -> None:
 
 
 def test_every_figure_is_there_in_two_widths_with_words_for_it(page: Page) -> None:
-    assert page.count("figure") == page.count("figcaption") == len(plots.FIGURES)
-    drawings = [attrs for tag, attrs in page.tags if tag == "svg" and "role" in attrs]
-    assert len(drawings) == 2 * len(plots.FIGURES)
+    assert page.count("figure") == page.count("figcaption") == len(DRAWN)
+    drawings = [attrs for tag, attrs in page.tags if tag == "svg" and "data-axes" in attrs]
+    assert len(drawings) == 2 * len(DRAWN)
     widths = {float((attrs["viewbox"] or "").split()[2]) / 72 for attrs in drawings}
     assert sorted(widths) == pytest.approx([plots.SINGLE, plots.DOUBLE])
     for attrs in drawings:
         assert attrs["role"] == "img" and len(attrs["aria-label"] or "") > 30
-    for key in plots.FIGURES:
+    for key in DRAWN:
         assert f"figure-{key}" in page.attributes("id")
+
+
+def test_every_figure_has_a_caption_and_one_place() -> None:
+    assert set(plots.FIGURES) == set(CAPTIONS)
+    placed = [key for section in PLACES.values() for key in section]
+    assert len(placed) == len(set(placed)) and set(placed) <= set(plots.FIGURES)
+
+
+def test_the_gallery_shows_every_figure(page: Page) -> None:
+    shown = [attrs["href"] for tag, attrs in page.tags if tag == "use" and "wide" in (attrs["href"] or "")]
+    assert [f"#{key}-wide" for key in DRAWN] == [href for href in shown if href and href.endswith("-wide")]
+    assert page.attributes("data-drawing") == [f"{key}-wide" for key in DRAWN]
+
+
+def test_what_has_a_label_in_a_figure_carries_it_on_the_page(page: Page) -> None:
+    """By hand, the curves of the figure of training: each method's with its axes, and its band without."""
+    start = page.source.index('<svg id="training-wide"')
+    drawing = page.source[start : page.source.index("</svg>", start)]
+    for method in ("SGD", "RST", "G-RST", "SAM"):
+        assert (
+            f'data-series="{method}" data-label="{method}" data-axes="0"><title>{method}</title>' in drawing
+        )
+        assert f'data-series="{method}" data-label="{method} band"><title>{method} band</title>' in drawing
+        assert f'<g data-series="{method}">' in drawing  # its name at the end of the curve
+    (axes,) = json.loads(next(a["data-axes"] or "" for _, a in page.tags if a.get("id") == "training-wide"))
+    assert axes["x"]["name"] == "epoch" and axes["y"]["name"] == "test accuracy"
+    # The last mark of SGD's curve, 10 epochs and .95 - .5/10, is where the axes say.
+    curve = re.search(r'data-label="SGD" [^>]*>.*?<path d="M ([^"]*)"', drawing, re.DOTALL)
+    assert curve is not None
+    x, y = map(float, curve[1].split()[-2:])
+    for place, axis, value in ((x, axes["x"], 10), (y, axes["y"], 0.9)):
+        begin, end = axis["places"]
+        least, most = axis["ends"]
+        assert least + (place - begin) / (end - begin) * (most - least) == pytest.approx(value, rel=1e-3)
 
 
 def test_styles_of_the_drawings_do_not_leak(page: Page) -> None:
@@ -169,21 +263,70 @@ def test_the_same_folder_gives_the_same_bytes_in_another_process(
 
 
 def test_claims_come_with_verdict_number_evidence_and_link(page: Page) -> None:
-    assert [i for i in page.attributes("id") if i.startswith("claim-")] == [
-        f"claim-C{i}" for i in range(1, 6)
-    ]
-    claims = page.text[
-        page.text.index("claims and their verdicts") : page.text.index("1 What a schedule costs")
-    ]
-    parts = re.split(r"(?=C\d [A-Z])", claims)[1:]
-    assert len(parts) == 5
-    for part, claim in zip(parts, tables()["claims"], strict=False):
+    ids = ["C1", "C2", "C3", "C4", "C5", "Q2", "Q10"]
+    assert [i for i in page.attributes("id") if i.startswith("claim-")] == [f"claim-{i}" for i in ids]
+    claims = page.text[page.text.index("claims and their verdicts") : page.text.index("Run again on this")]
+    parts = re.split(r"(?=[CQ]\d+ [A-Z])", claims)[-len(ids) :]
+    given = tables()["claims"]
+    for part, claim in zip(parts, [*given[:4], None, given[5], given[4]], strict=True):
+        if claim is None:
+            continue
         for field in ("id", "statement", "verdict"):
             assert claim[field] in part
         assert (claim["number"] or "") in part
         assert (claim["evidence"] or "No evidence yet.") in part
         assert (f"See the figure “{claim['figure']}”." in part) == (claim["figure"] is not None)
     assert "open" in parts[4] and "No evidence yet." in parts[4]  # C5 has no row
+    for part, claim in zip(parts[5:], (given[5], given[4]), strict=True):
+        for field in NOTES:
+            assert claim[field] in part
+        assert "Rule, fixed before the run" in part and "What would change our mind" in part
+    assert "Rule" not in parts[0]
+
+
+def test_the_verdicts_stand_first_in_one_table(page: Page) -> None:
+    overview = page.tables[0]
+    assert [row[0].split()[0] for row in overview[1:]] == ["C1", "C2", "C3", "C4", "C5", "Q2", "Q10"]
+    assert overview[1][1].split() == ["✓", "verified"] and overview[1][2] == "1.498 pairs a step"
+    assert overview[6][0] == "Q2 The title of q2" and overview[6][2] == "–"
+    assert overview[5][1].split() == ["○", "open"]
+
+
+def test_questions_come_with_their_figures(page: Page) -> None:
+    section = page.text[page.text.index("5 The questions", page.text.index("4 Training a")) :]
+    assert section.index("Q2 The title of q2") < section.index("Q10 The title of q10")
+    assert "See the figure “cost”." in section[: section.index("Q10 The")]  # it stands in its own section
+
+
+# The smaller run on this machine.
+
+
+def test_without_a_smaller_run_the_page_says_so(page: Page, tmp_path: Path) -> None:
+    assert "Nothing was run again for this page" in page.text
+    (tmp_path / "fresh").mkdir()
+    again = Page(render(tmp_path, tmp_path / "index.html", tmp_path / "fresh"))
+    assert "Nothing was run again for this page" in again.text
+    with pytest.raises(NotADirectoryError, match="nowhere"):
+        render(tmp_path, tmp_path / "index.html", tmp_path / "nowhere")
+
+
+def test_a_smaller_run_that_disagrees_is_said_at_the_top(tmp_path: Path) -> None:
+    fresh = write(tmp_path / "fresh", {"recheck": RECHECK, "provenance": tables()["provenance"]})
+    page = Page(render(tmp_path, tmp_path / "index.html", fresh))
+    assert page.text.index("1 values differ on this machine.") < page.text.index("claims and their verdicts")
+    assert "1 of 1 204 values differ from the committed tables." in page.text.replace("\u202f", " ")
+    assert "is 1.20 × 10⁻⁷." in page.text  # 1204 comparisons at 1e-10 each
+    rows = page.tables[1][1:]
+    assert rows[0] == ["digits summary", "accuracy", "3 of 4", "1.00 × 10⁻¹²", "SAM", "0.750", "0.915"]
+    assert rows[1][2].replace("\u202f", " ") == "1 200 of 1 200" and rows[1][4:] == ["–", "–", "–"]
+
+
+def test_a_smaller_run_that_agrees(tmp_path: Path) -> None:
+    page = Page(
+        render(tmp_path, tmp_path / "index.html", write(tmp_path / "fresh", {"recheck": RECHECK[:1]}))
+    )
+    assert "All 1 200 values agree with the committed tables." in page.text.replace("\u202f", " ")
+    assert "differ on this machine" not in page.text
 
 
 def test_headlines_are_the_numbers_of_the_tables(page: Page) -> None:
@@ -199,7 +342,7 @@ def test_headlines_are_the_numbers_of_the_tables(page: Page) -> None:
 
 
 def test_tables_hold_the_numbers_of_the_results(page: Page) -> None:
-    cost, measured, agreement, training, runs = page.tables
+    _, cost, measured, agreement, training, runs = page.tables
     assert agreement[1:] == [
         ["nonconvex average", "400", "0", "1.00", "2.50"],
         ["sgd average", "401", "1", "1.00", "2.50"],
@@ -242,11 +385,11 @@ def test_a_violated_bound_is_said(tmp_path: Path) -> None:
     contents["bounds"][0].update(bound=0.011, ratio=0.894)
     page = Page(render(write(tmp_path, contents), tmp_path / "index.html"))
     assert "8 of 9 simulated settings" in page.text
-    assert page.tables[0][2][3] == "0.894 violated"
+    assert page.tables[1][2][3] == "0.894 violated"
 
 
 def test_provenance_and_how_to_make_it_again(page: Page) -> None:
-    section = page.text[page.text.index("5 How this was made", page.text.index("4 Training a")) :]
+    section = page.text[page.text.index("7 How this was made", page.text.index("4 Training a")) :]
     for expected in (
         "2024-02-03T04:05:06+00:00",
         "0123456789abcdef",
@@ -269,10 +412,10 @@ def test_a_quick_run_says_so(tmp_path: Path) -> None:
 
 def test_an_empty_folder_gives_a_page_that_says_what_is_missing(tmp_path: Path) -> None:
     page = Page(render(tmp_path, tmp_path / "index.html"))
-    for name in SCHEMA:
+    for name in {"claims", "agreement", "provenance", *(source for source, _ in plots.FIGURES.values())}:
         assert f"{name}.json is not in the results folder" in page.text
     assert page.text.count("No evidence yet.") == 5
-    assert page.count("figure") == page.count("table") == 0
+    assert page.count("figure") == 0 and page.count("table") == 1
 
 
 def test_a_figure_that_is_not_there_is_not_linked(tmp_path: Path) -> None:
@@ -328,10 +471,12 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
                     row[field] = {hostile: hostile}
                 elif kind.kind == "timings":
                     row[field] = {hostile: 1.0}
-    page = Page(render(write(tmp_path, contents), tmp_path / "index.html"))
-    assert not {"script", "img"} & {tag for tag, _ in page.tags}
-    assert page.count("style") == 1
-    assert "49" not in [word for data, _ in page.inside for word in data.split()]
+    fresh = write(tmp_path / "fresh", {"recheck": [{**RECHECK[1], "worst": hostile}]})
+    page = Page(render(write(tmp_path, contents), tmp_path / "index.html", fresh))
+    assert "img" not in {tag for tag, _ in page.tags}
+    assert page.count("style") == 1 and page.count("script") == 2
+    shown = [data for data, path in page.inside if not path.endswith("script")]
+    assert "49" not in [word for data in shown for word in data.split()]
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
     assert page.text.count("<script>alert(1)</script>") > 20
 

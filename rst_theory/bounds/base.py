@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rst_theory import display
 from rst_theory.notation import (
     QUANTITIES,
     Ascent,
@@ -170,7 +171,7 @@ FINAL_GAP = Metric(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bound:
     """An upper bound on the expectation of a metric; a subclass says how it is evaluated.
 
@@ -209,12 +210,15 @@ class Bound:
 
     def latex(self) -> str:
         """The metric <= (or =, where tight) the expression, and after it what its letters stand for."""
+        return r",\quad ".join(self._formulas())
+
+    def _formulas(self) -> list[str]:
         import sympy
 
         compact, letters = self.symbolic()
         relation = "=" if self.kind == "tight" else r"\le"
-        meanings = "".join(rf",\quad {sympy.latex(k)} = {sympy.latex(v)}" for k, v in letters.items())
-        return rf"{self.metric.latex} \;{relation}\; {sympy.latex(compact)}{meanings}"
+        statement = rf"{self.metric.latex} \;{relation}\; {sympy.latex(compact)}"
+        return [statement, *(f"{sympy.latex(k)} = {sympy.latex(v)}" for k, v in letters.items())]
 
     def applies_to(self, problem: HasConstants) -> bool:
         """Whether the problem satisfies every assumption that the bound makes of it."""
@@ -224,8 +228,26 @@ class Bound:
         """The assumptions on the problem that it does not satisfy."""
         return frozenset(a for a in self.assumptions if not a.of_the_run) - problem.assumptions
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {self.kind}, on the {self.metric.name}>"
 
-@dataclass(frozen=True)
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+    def _repr_html_(self) -> str:
+        formulas = (display.formula(rf"\displaystyle {latex}") for latex in self._formulas())
+        conditions = [condition.latex for condition in self.domain]
+        rows = [
+            ("statement", display.stack(*formulas)),
+            ("assumptions", display.stack(*(a.value for a in A if a in self.assumptions))),
+            ("domain", display.joined(map(display.formula, conditions)) if conditions else "all parameters"),
+            ("kind", self.kind),
+            ("name and proof", display.joined(map(display.code, (self.name, self.source)))),
+        ]
+        return display.table(rows, title=self.title)
+
+
+@dataclass(frozen=True, repr=False)
 class RunBound(Bound):
     """A bound on a weighted sum over the steps of a run."""
 

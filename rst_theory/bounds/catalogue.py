@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, NotRequired, TypedDict, Unpack
 
+from rst_theory import display
 from rst_theory.bounds import (
     average,
     concentration,
@@ -18,7 +19,7 @@ from rst_theory.bounds.base import Bound, HasConstants, Parameter, RunBound
 from rst_theory.notation import Ascent, DomainError
 from rst_theory.schedules import Schedule
 
-__all__ = ["ALL", "BoundValue", "RunArguments", "applicable", "best"]
+__all__ = ["ALL", "BoundValue", "BoundValues", "RunArguments", "applicable", "best"]
 
 _ROOMS = (
     average,
@@ -46,6 +47,20 @@ class BoundValue(NamedTuple):
     bound: RunBound
     value: float
 
+    def _repr_html_(self) -> str:
+        return BoundValues([self])._repr_html_()
+
+
+class BoundValues(list[BoundValue]):
+    """Bounds and their values, as a list that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (display.number(value), display.formula(bound.metric.latex), bound.kind, display.code(bound.name))
+            for bound, value in self
+        ]
+        return display.table(rows, ("value", "bounds", "kind", "name"))
+
 
 class RunArguments(TypedDict):
     """The arguments of `RunBound.evaluate`, but for the constants."""
@@ -65,7 +80,7 @@ def applicable(
     ascent: Ascent = "normalized",
     quantity: str | None = None,
     **run: Unpack[RunArguments],
-) -> list[BoundValue]:
+) -> BoundValues:
     """Every bound over a run that applies to the problem and the run, the smallest first.
 
     Args:
@@ -107,7 +122,7 @@ def best(
 
 def _judge(
     problem: HasConstants, ascent: Ascent, quantity: str | None, run: RunArguments
-) -> tuple[list[BoundValue], list[str]]:
+) -> tuple[BoundValues, list[str]]:
     """The bounds that apply, the smallest first, and why each of the others does not."""
     over_runs = [bound for bound in ALL.values() if isinstance(bound, RunBound)]
     quantities = dict.fromkeys(bound.metric.quantity for bound in over_runs)
@@ -124,4 +139,4 @@ def _judge(
             found.append(BoundValue(bound, bound.evaluate(constants=problem.constants, **run)))
         except DomainError as error:
             refusals.append(f"{bound.name}: {error}")
-    return sorted(found, key=lambda candidate: candidate.value), refusals
+    return BoundValues(sorted(found, key=lambda candidate: candidate.value)), refusals

@@ -56,7 +56,7 @@ class Gamble(NamedTuple):
     s: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConfidenceBound(Bound):
     """A bound on the weighted sum of one run that fails with probability at most 1 - confidence."""
 

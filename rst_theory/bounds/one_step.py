@@ -64,7 +64,7 @@ class Step(NamedTuple):
         return self.eta * (1 - self.L * self.eta / 2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OneStepBound(Bound):
     """A bound on the expected change of f in one step, given the gradient norm G at its start."""
 

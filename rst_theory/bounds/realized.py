@@ -179,7 +179,7 @@ class Realized(NamedTuple):
     p: FloatArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RealizedBound(Bound):
     """A bound on a weighted sum over the run that draws given coins."""
 

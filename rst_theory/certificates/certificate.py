@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from rst_theory import display
 from rst_theory.certificates.classes import FunctionClass, family
 from rst_theory.certificates.interpolant import Interpolant
 from rst_theory.certificates.norms import answer, coordinates, meet, search
@@ -36,7 +37,7 @@ _ASCENTS: tuple[Ascent, ...] = get_args(Ascent)
 _WEIGHTS = Quantity("weights", "weights", "w", Interval(low=0.0))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Certificate:
     """A worst case, with what shows that it is one.
 
@@ -83,6 +84,19 @@ class Certificate:
     def exact(self) -> bool:
         """Whether the value is the worst case itself, up to the tolerance of the solver."""
         return self.kind == "exact"
+
+    def __repr__(self) -> str:
+        return f"<Certificate: {self.metric} <= {self.value:.4g}, {self.kind}, {len(self.labels)} points>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("worst case", display.number(self.value)),
+            ("kind", self.kind),
+            ("attained", "no function known" if self.lower is None else display.number(self.lower)),
+            ("points", display.joined(map(display.code, self.labels[:12]), " ")),
+            ("solver", f"{self.status}, residuals up to {max(self.residuals):.1e}"),
+        ]
+        return display.table(rows, title=f"Certificate: {self.metric.replace('_', ' ')}")
 
     def worst_function(self) -> Interpolant:
         """A function of the class on which the method attains `lower`, started from x_0.

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from rst_theory import display
 from rst_theory.cost.poisson_binomial import PoissonBinomial
 from rst_theory.cost.symbolic import ClosedForm, closed_form
 from rst_theory.cost.systematic import SystematicSum
@@ -202,6 +203,25 @@ class CostLaw:
             table = np.asarray(schedule, dtype=np.float64)
             schedule = Tabulated(tuple(table.tolist())) if table.ndim else Constant(float(table))
         return closed_form(schedule, self.T, self.kind)
+
+    def _repr_html_(self) -> str:
+        low, high = self.interval(0.99)
+        rows = [
+            (
+                "schedule",
+                display.code(
+                    self.schedule if isinstance(self.schedule, Schedule | float | int) else "an array"
+                ),
+            ),
+            ("steps T", f"{self.T:,}, {self.kind} trials"),
+            ("extra pairs, mean", display.number(self.mean)),
+            ("standard deviation", display.number(self.standard_deviation)),
+            ("99 % interval", f"{low:,} to {high:,}"),
+            ("pairs, SGD = 1", display.number(self.pairs_relative_to_sgd)),
+            ("pairs, SAM = 1", display.number(self.pairs_relative_to_sam)),
+            ("probabilities", display.sparkline(self.probabilities, low=0.0, high=1.0)),
+        ]
+        return display.table(rows, title="Law of the extra propagation pairs N")
 
     @functools.cached_property
     def _law(self) -> PoissonBinomial | SystematicSum:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rst_theory.plots import style
+from rst_theory.plots.rows import Runs, curve_rows
 from rst_theory.plots.tables import Row, checked
 
 if TYPE_CHECKING:
@@ -21,20 +22,22 @@ _HEIGHT, _LINE = 1.4, 0.121
 
 
 @style.styled
-def plot_convergence(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
+def plot_convergence(rows: Runs, width: float = style.DOUBLE, *, problem: str = "") -> Figure:
     """The mean squared gradient norm along the run with its 99 % band, per problem, log-log.
 
     Where the curves of a problem include one named SGD, and all have its steps, a second panel shows them
     divided by its mean: below 1 is faster or lower than SGD.
 
     Args:
-        rows: of `curves.json`: problem, schedule, and the lists t, mean, low and high.
+        rows: simulations of one problem by the names of their schedules; or rows of `curves.json`: problem,
+            schedule, and the lists t, mean, low and high.
         width: of the figure, in inches.
+        problem: the name of the problem, where simulations are given.
 
     Raises:
         ResultsError: rows that are not of that form.
     """
-    table = checked("curves", rows)
+    table = checked("curves", curve_rows(rows, problem))
     groups = [
         [row for row in table if row["problem"] == problem]
         for problem in style.ordered(row["problem"] for row in table)

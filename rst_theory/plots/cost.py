@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rst_theory.plots import style
-from rst_theory.plots.tables import Row, checked
+from rst_theory.plots.rows import Laws, cost_rows
+from rst_theory.plots.tables import checked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,17 +18,19 @@ _TOP, _BOTTOM, _RIGHT, _NUMBERS = 0.28, 0.42, 0.08, 0.42
 
 
 @style.styled
-def plot_cost(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
+def plot_cost(rows: Laws, width: float = style.DOUBLE, *, steps: int = 1000) -> Figure:
     """The expected extra pairs per step with the 99 % interval of the exact law: SGD is 0, SAM is 1.
 
     Args:
-        rows: of the table `cost`; the fields name, steps, share, low and high.
+        rows: laws of the cost or schedules, in a list or by their names; or rows of the table `cost`,
+            its fields name, steps, share, low and high.
         width: of the figure, in inches.
+        steps: T of a schedule that is given without its law.
 
     Raises:
         ResultsError: rows that are not of that form.
     """
-    table = checked("cost", rows, only=("name", "steps", "share", "low", "high"))
+    table = checked("cost", cost_rows(rows, steps), only=("name", "steps", "share", "low", "high"))
     names = [row["name"] for row in table]
     left = min(max(map(style.text_width, names)) + 0.1, max(0.33 * width, 1.35))
     height = _PITCH * len(table)

@@ -10,14 +10,23 @@ from typing import TYPE_CHECKING, Any, Literal
 from rst_theory.files import write_atomically
 from rst_theory.plots import style
 from rst_theory.plots.accuracy import plot_accuracy, plot_fashion
+from rst_theory.plots.allocation import plot_allocation
 from rst_theory.plots.bounds import plot_bounds
+from rst_theory.plots.collapse import plot_collapse
 from rst_theory.plots.convergence import plot_convergence
 from rst_theory.plots.cost import plot_cost
+from rst_theory.plots.decay import plot_decay, plot_decay_exact
+from rst_theory.plots.drift import plot_drift
+from rst_theory.plots.floor_exponents import plot_floor_exponents
+from rst_theory.plots.order import plot_order
 from rst_theory.plots.pairs import plot_pairs
+from rst_theory.plots.pareto import plot_pareto
 from rst_theory.plots.price import plot_price
+from rst_theory.plots.realized_cost import plot_realized_cost
 from rst_theory.plots.regimes import plot_regimes
 from rst_theory.plots.scaling import plot_scaling
 from rst_theory.plots.schedules import plot_schedules
+from rst_theory.plots.stability import plot_stability
 from rst_theory.plots.tables import Results
 from rst_theory.plots.tightness import plot_tightness
 from rst_theory.plots.training import plot_training
@@ -35,11 +44,21 @@ FIGURES: dict[str, tuple[str, Callable[..., Figure]]] = {
     "regimes": ("one_step", lambda rows, width=style.DOUBLE: plot_regimes(width=width)),
     "tightness": ("tightness", plot_tightness),
     "price": ("price", plot_price),
+    "decay": ("decay_curves", plot_decay),
+    "decay_exact": ("decay_curves", plot_decay_exact),
+    "realized_cost": ("realized_cost", plot_realized_cost),
+    "allocation": ("allocation", plot_allocation),
     "engine_scaling": ("benchmark_scaling", plot_scaling),
+    "floor_exponents": ("floor_points", plot_floor_exponents),
+    "stability": ("stability", plot_stability),
     "accuracy": ("digits_summary", plot_accuracy),
     "training": ("digits_history", plot_training),
     "pairs": ("digits_runs", plot_pairs),
     "fashion": ("fashion_summary", plot_fashion),
+    "collapse": ("collapse", plot_collapse),
+    "drift": ("drift", plot_drift),
+    "order": ("order", plot_order),
+    "pareto": ("pareto", plot_pareto),
 }
 """The results file that each figure is drawn from, and the function that draws it.
 

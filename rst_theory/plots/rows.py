@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from rst_theory.bounds import BoundValue
 from rst_theory.cost import CostLaw
 from rst_theory.plots.tables import Row
+from rst_theory.schedules import Schedule
 from rst_theory.simulation import Trajectories
 
-__all__ = ["Comparison", "comparison_row", "cost_row", "curve_row"]
+__all__ = ["Comparison", "Laws", "Runs", "comparison_row", "cost_row", "cost_rows", "curve_row", "curve_rows"]
+
+Laws: TypeAlias = "Iterable[Row | CostLaw | Schedule] | Mapping[str, CostLaw | Schedule]"
+"""Rows of the table `cost`, or the laws and schedules that they are made of, by their names or in a list."""
+
+Runs: TypeAlias = "Iterable[Row] | Mapping[str, Trajectories]"
+"""Rows of the table `curves`, or simulations by the names of their curves."""
 
 _POINTS = 101
 
@@ -83,6 +91,24 @@ def cost_row(law: CostLaw, name: str | None = None) -> Row:
     }
 
 
+def cost_rows(laws: Laws, steps: int) -> list[Row]:
+    """The rows of laws, or of schedules over so many steps; rows stay as they are."""
+    named = laws.items() if isinstance(laws, Mapping) else ((None, law) for law in laws)
+    return [
+        cost_row(law if isinstance(law, CostLaw) else CostLaw(law, steps), name)
+        if isinstance(law, CostLaw | Schedule)
+        else law
+        for name, law in named
+    ]
+
+
+def curve_rows(runs: Runs, problem: str) -> list[Row]:
+    """The rows of simulations of one problem; rows stay as they are."""
+    if isinstance(runs, Mapping):
+        return [curve_row(run, problem, name) for name, run in runs.items()]
+    return list(runs)
+
+
 def curve_row(run: Trajectories, problem: str, schedule: str, points: int = 60) -> Row:
     """What `plot_convergence` needs of one simulation: mean and 99 % band, at steps even in log t.
 
@@ -95,13 +121,13 @@ def curve_row(run: Trajectories, problem: str, schedule: str, points: int = 60) 
     from scipy import special
 
     moments = run.squared_gradient_norm
-    t = np.unique(np.geomspace(1, moments.mean.size, points).astype(int)) - 1
-    mean = moments.mean[t]
-    half = special.ndtri(0.995) * moments.standard_error[t]
+    kept = np.unique(np.geomspace(1, moments.mean.size, points).astype(int)) - 1
+    mean = moments.mean[kept]
+    half = special.ndtri(0.995) * moments.standard_error[kept]
     return {
         "problem": problem,
         "schedule": schedule,
-        "t": t.tolist(),
+        "t": run.times[kept].tolist(),
         "mean": mean.tolist(),
         "low": np.maximum(mean - half, 0).tolist(),
         "high": (mean + half).tolist(),

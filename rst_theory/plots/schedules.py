@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rst_theory.notation import FloatArray
 from rst_theory.plots import style
+from rst_theory.plots.rows import Laws, cost_rows
 from rst_theory.plots.tables import Row, checked
 
 if TYPE_CHECKING:
@@ -24,19 +24,21 @@ _CELL = 1.15
 
 
 @style.styled
-def plot_schedules(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
+def plot_schedules(rows: Laws, width: float = style.DOUBLE, *, steps: int = 1000) -> Figure:
     """The probability p over the steps, one panel per schedule, with its mean as a dashed line.
 
     A schedule that changes faster than its points can show is drawn by its mean alone, and says so.
 
     Args:
-        rows: of the table `cost`; the fields name, values (p at evenly spaced steps) and share (the mean).
+        rows: schedules or laws of the cost, in a list or by their names; or rows of the table `cost`,
+            its fields name, values (p at evenly spaced steps) and share (the mean).
         width: of the figure, in inches.
+        steps: T of a schedule that is given without its law.
 
     Raises:
         ResultsError: rows that are not of that form.
     """
-    table = checked("cost", rows, only=("name", "values", "share"))
+    table = checked("cost", cost_rows(rows, steps), only=("name", "values", "share"))
     columns = max(1, min(len(table), int((width - _LEFT) / _CELL)))
     lines = math.ceil(len(table) / columns)
     cell = (width - _LEFT - 0.06) / columns

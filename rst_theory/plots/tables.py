@@ -106,6 +106,9 @@ _PARAMETER = Field("parameter")
 _SHARE = Field("number", least=0, most=1)
 _METHOD = {"method": _TEXT, "p": _SHARE, "gamma": _SIZE}
 
+_CELL = {"product": _POSITIVE, "p": _SHARE, "gamma": _SIZE, "rho": _SIZE}
+_COLLAPSED = Field("text", choices=("collapse", "break", "open"))
+
 _SUMMARY = {
     **_METHOD,
     "runs": _MANY,
@@ -220,12 +223,126 @@ SCHEMA: dict[str, dict[str, Field]] = {
         "p": _SHARE,
         "pairs_vs_sgd": _POSITIVE,
     },
+    "decay_curves": {
+        "problem": _TEXT,
+        "gradients": Field("text", choices=("noisy", "exact")),
+        "parameters": _TEXT,
+        "schedule": _TEXT,
+        "steps": _MANY,
+        "value": _POSITIVE,
+        "low": _NUMBER,
+        "high": _NUMBER,
+        "bound": _POSITIVE,
+        "local_slope": Field("number", optional=True),
+    },
+    "floor_points": {
+        "panel": Field("text", choices=("rho", "q", "eta", "run")),
+        "method": _TEXT,
+        "x": _SIZE,
+        "instance": Field("text", choices=("window", "quadratic")),
+        "value": _SIZE,
+        "low": _NUMBER,
+        "high": _NUMBER,
+        "blocks": _MANY,
+        "floor": _POSITIVE,
+        "bound": Field("number", least=0, optional=True),
+        "exponent": Field("number", optional=True),
+    },
+    "floor_exponents": {
+        "panel": Field("text", choices=("rho", "q")),
+        "method": _TEXT,
+        "eta": _POSITIVE,
+        "points": _MANY,
+        **dict.fromkeys(("exponent", "low", "high", "family_low", "family_high"), _NUMBER),
+        "blocks": _MANY,
+    },
+    "stability": {
+        "panel": _TEXT,
+        **dict.fromkeys(("x", "y", "p", "gamma", "eta", "rho", "predicted"), _SIZE),
+        **dict.fromkeys(("growth", "growth_low", "growth_high", "sure_low", "sure_high"), _SIZE),
+        "replicas": _MANY,
+        "falling": _SHARE,
+        "predicted_exponent": _NUMBER,
+    },
+    "stability_runs": {
+        "t": _COUNT,
+        **dict.fromkeys(("exact", "measured", "measured_low", "measured_high", "median"), _NUMBER),
+        "replicas": _MANY,
+    },
+    "realized_cost": {
+        "schedule": _TEXT,
+        "kind": Field("text", choices=("independent", "systematic")),
+        "source": Field("text", choices=("training", "simulation")),
+        "runs": _MANY,
+        "mean": _SIZE,
+        "exact_mean": _SIZE,
+        "exact_sd": _SIZE,
+        "least": _COUNT,
+        "counted": Field("numbers", least=0),
+        "probability": Field("numbers", least=0, most=1),
+    },
+    "allocation": {
+        "problem": _TEXT,
+        "noise": _SIZE,
+        "eta": _TEXT,
+        "budget": _SHARE,
+        "quantity": Field("text", choices=("squared_gradient_norm", "final_gap")),
+        "schedule": _TEXT,
+        **{
+            f"{key}relative{end}": _POSITIVE
+            for key in ("", "best_", "worst_")
+            for end in ("", "_low", "_high")
+        },
+        "believed": Field("flag"),
+    },
     "benchmark_scaling": {
         "variable": _TEXT,
         "value": _POSITIVE,
         "threads": Field("integer", least=1),
         "seconds": _POSITIVE,
         "exponent": Field("number"),
+    },
+    "collapse": {
+        "setting": _TEXT,
+        **_CELL,
+        "pairs_per_step": _SIZE,
+        "accuracy": _SHARE,
+        "accuracy_low": _NUMBER,
+        "accuracy_high": _NUMBER,
+        "accuracy_verdict": _COLLAPSED,
+        **{f"log_eigenvalue{end}": Field("number", optional=True) for end in ("", "_low", "_high")},
+        "eigenvalue_verdict": _COLLAPSED,
+        "seeds": _MANY,
+    },
+    "drift": {
+        "sigma": _SIZE,
+        **_CELL,
+        "drift": _POSITIVE,
+        "drift_low": _POSITIVE,
+        "drift_high": _POSITIVE,
+        "first_order": _SIZE,
+        "verdict": _COLLAPSED,
+        "replicas": _MANY,
+    },
+    "order": {
+        "setting": _TEXT,
+        "schedule": _TEXT,
+        "accuracy": _SHARE,
+        "accuracy_low": _NUMBER,
+        "accuracy_high": _NUMBER,
+        **{f"log_eigenvalue{end}": Field("number", optional=True) for end in ("", "_low", "_high")},
+        "seeds": _MANY,
+    },
+    "pareto": {
+        "setting": _TEXT,
+        **_METHOD,
+        "rho": _SIZE,
+        "pairs_per_step": _SIZE,
+        "accuracy": _SHARE,
+        **{f"{name}{end}": _NUMBER for name in ("accuracy", "family") for end in ("_low", "_high")},
+        "versus_sam": _NUMBER,
+        "within": Field("text", choices=("holds", "refuted", "open")),
+        "seeds": _MANY,
     },
     "claims": {
         "id": _TEXT,
@@ -270,10 +387,20 @@ _SUMMARY_ENDS = [
 _ORDERED = {
     "cost": [("low", "high"), ("systematic_low", "systematic_high")],
     "bounds": [("low", "high")],
+    "decay_curves": [("low", "high")],
+    "allocation": [(f"{key}relative_low", f"{key}relative_high") for key in ("", "best_", "worst_")],
     "digits_runs": [("expected_low", "expected_high")],
     "digits_summary": _SUMMARY_ENDS,
     "fashion_summary": _SUMMARY_ENDS,
     "digits_history": [("low", "high")],
+    "floor_points": [("low", "high")],
+    "floor_exponents": [("low", "high"), ("family_low", "family_high")],
+    "stability": [("growth_low", "growth_high"), ("sure_low", "sure_high")],
+    "stability_runs": [("measured_low", "measured_high")],
+    "collapse": [("accuracy_low", "accuracy_high")],
+    "drift": [("drift_low", "drift_high")],
+    "order": [("accuracy_low", "accuracy_high")],
+    "pareto": [("accuracy_low", "accuracy_high"), ("family_low", "family_high")],
 }
 _TABLES = (
     "cost",
@@ -282,11 +409,22 @@ _TABLES = (
     "tightness",
     "agreement",
     "price",
+    "decay_curves",
+    "floor_points",
+    "floor_exponents",
+    "stability",
+    "stability_runs",
+    "realized_cost",
+    "allocation",
     "benchmark_scaling",
     "digits_runs",
     "digits_summary",
     "digits_history",
     "fashion_summary",
+    "collapse",
+    "drift",
+    "order",
+    "pareto",
     "recheck",
 )
 _LISTS = (*_TABLES, "curves", "claims")
@@ -347,11 +485,22 @@ class Results:
         tightness: a row per bound and setting: the bound beside the exact worst case.
         agreement: a row per bound: how it fared against random simulations.
         price: pairs that guarantee an accuracy, per method and strength of the regularization.
+        decay_curves: a row per problem, gradients, parameters, schedule and horizon: the metric, the bound.
+        floor_points: a row per run: its average squared gradient, beside the floor and the bound.
+        floor_exponents: a row per line fitted to these.
+        stability: a row per cell of the planes: the growth of the mean square, measured and predicted.
+        stability_runs: a row per step of runs whose mean square grows while they converge.
+        realized_cost: a row per schedule, kind of trials and source: the pairs of many runs beside their law.
+        allocation: a row per setting and allocation: its metric beside other schedules'.
         benchmark_scaling: a row per size and number of threads: the time of a simulation.
         digits_runs: a row per training run.
         digits_summary: a row per method.
         fashion_summary: a row per method and share of redrawn labels.
         digits_history: a row per method and epoch.
+        collapse: a row per setting, product of degree and radius, p and gamma.
+        drift: the same of the drift along a valley, per strength of the noise.
+        order: a row per setting and schedule: accuracy and sharpness.
+        pareto: a row per setting and tuned method.
         claims: the verdicts.
         recheck: a row per column of a table that a smaller run has computed again.
         provenance: how the results were made.
@@ -364,11 +513,22 @@ class Results:
     tightness: list[Row] | None = None
     agreement: list[Row] | None = None
     price: list[Row] | None = None
+    decay_curves: list[Row] | None = None
+    floor_points: list[Row] | None = None
+    floor_exponents: list[Row] | None = None
+    stability: list[Row] | None = None
+    stability_runs: list[Row] | None = None
+    realized_cost: list[Row] | None = None
+    allocation: list[Row] | None = None
     benchmark_scaling: list[Row] | None = None
     digits_runs: list[Row] | None = None
     digits_summary: list[Row] | None = None
     fashion_summary: list[Row] | None = None
     digits_history: list[Row] | None = None
+    collapse: list[Row] | None = None
+    drift: list[Row] | None = None
+    order: list[Row] | None = None
+    pareto: list[Row] | None = None
     claims: list[Row] | None = None
     recheck: list[Row] | None = None
     provenance: Row | None = None

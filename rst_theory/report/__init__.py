@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import b64encode
 from collections.abc import Iterable
-from functools import partial
+from functools import cache, partial
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,12 +18,12 @@ from markupsafe import Markup, escape
 from rst_theory.bounds import nonconvex_average
 from rst_theory.files import write_atomically
 from rst_theory.notation import QUANTITIES, Assumption
-from rst_theory.plots import DOUBLE, SINGLE, Results, Row, figures
+from rst_theory.plots import DOUBLE, FIGURES, SINGLE, Results, Row, figures
 from rst_theory.plots.schedules import resolved
-from rst_theory.report import numbers
+from rst_theory.report import explorer, numbers
 from rst_theory.report.drawings import inline, sparkline
 from rst_theory.report.mathml import MathError, mathml
-from rst_theory.report.words import CAPTIONS, VERDICTS, claims, description, headlines
+from rst_theory.report.words import CAPTIONS, VERDICTS, claims, description, headlines, homeless
 
 __all__ = ["render"]
 
@@ -28,34 +31,44 @@ __all__ = ["render"]
 def render(results: Path, output: Path, fresh: Path | None = None) -> Path:
     """Write the report on a results folder as one self-contained HTML page.
 
-    Everything on it comes from the folder: the figures are drawn from its tables and inlined, equations are
-    MathML, and nothing is loaded from elsewhere. Files that are not there yet are named on the page; the
-    same folder gives the same bytes. The page appears whole or not at all.
+    Everything on it comes from the folder, but for the values of the explorer, which are computed: the
+    figures are drawn from its tables and inlined, equations are MathML, and nothing is loaded from
+    elsewhere. Its one script only looks up and draws what is embedded. Files that are not there yet are
+    named on the page; the same folders give the same bytes. The page appears whole or not at all.
 
     Args:
         results: the folder with the tables, as `rst_theory.plots.Results` reads it.
         output: the path of the page.
-        fresh: a folder with the tables of a smaller run, of which the page shows the comparison.
+        fresh: a folder with the tables of a smaller run; the page shows its `recheck` and provenance.
 
     Returns:
         The path of the page.
 
     Raises:
-        NotADirectoryError: there is no such results folder.
+        NotADirectoryError: there is no such folder.
         ResultsError: a file is malformed; the message names the file, the row and the field.
     """
     found = Results.read(Path(results))
+    again = Results() if fresh is None else Results.read(Path(fresh))
+    drawings, shown, script = _drawings(found), claims(found), _packaged("page.js")
     page = (
         _environment()
         .from_string(_packaged("page.html"))
         .render(
             style=Markup(_packaged("style.css")),  # noqa: S704  ours
+            script=Markup(script),  # noqa: S704  ours
+            script_hash=b64encode(sha256(script.encode()).digest()).decode(),
             results=found,
+            again=again,
             headlines=headlines(found),
-            claims=claims(found),
+            claims=shown,
             verdicts=VERDICTS,
             captions=CAPTIONS,
-            figures=_drawings(found),
+            figures=drawings,
+            questions=homeless(FIGURES, shown),
+            sources={key: source for key, (source, _) in FIGURES.items()},
+            explorer=explorer,
+            grid=_grid(),
             bound=nonconvex_average,
             # in the order of their declaration: that of a set changes from run to run
             assumptions=[a for a in Assumption if a in nonconvex_average.assumptions],
@@ -66,12 +79,21 @@ def render(results: Path, output: Path, fresh: Path | None = None) -> Path:
     return Path(output)
 
 
-def _drawings(found: Results) -> dict[str, dict[str, Markup]]:
-    """Every figure in two widths, by key: for wide pages and for phones."""
-    drawn: dict[str, dict[str, Markup]] = {}
-    for form, width in (("wide", DOUBLE), ("narrow", SINGLE)):
+@cache  # the same for every folder
+def _grid() -> Markup:
+    """The grid of the explorer as JSON in a <script> element; nothing in it can end that."""
+    text = json.dumps(explorer.grid(), separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704
+
+
+def _drawings(found: Results) -> dict[str, dict[str, Any]]:
+    """Every figure in two widths, by key, for wide pages and for phones; and the size of the wide one."""
+    drawn: dict[str, dict[str, Any]] = {}
+    for form, width in (("narrow", SINGLE), ("wide", DOUBLE)):
         for key, figure in figures(found, width).items():
-            drawn.setdefault(key, {})[form] = inline(figure, f"{key}-{form}", description(key, found))
+            drawing = drawn.setdefault(key, {})
+            drawing[form] = inline(figure, f"{key}-{form}", description(key, found))
+            drawing["size"] = [round(float(inches) * 72, 2) for inches in figure.get_size_inches()]
     return drawn
 
 

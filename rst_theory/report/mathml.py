@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from html import escape
 
-__all__ = ["MathError", "mathml"]
+__all__ = ["MathError", "mathml", "plain"]
 
 
 class MathError(ValueError):
@@ -48,6 +48,13 @@ _SPACES = {
 }  # fmt: skip
 _FRACTIONS = {"frac": "", "tfrac": ' displaystyle="false"', "dfrac": ' displaystyle="true"'}
 _DOUBLE_STRUCK = {"E": "𝔼", "P": "ℙ", "R": "ℝ", "N": "ℕ", "Z": "ℤ"}
+_SPOKEN = {
+    **{name: name for name in _FUNCTIONS | _LIMITS},
+    **dict.fromkeys(["mathbb", "mathrm", "mathdefault", "text", "left", "right"], ""),
+    **{space: " " if width in ("0.25em", "1em", "2em") else "" for space, width in _SPACES.items()},
+    "sqrt": "√",
+}  # what letters alone say
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _FENCES = "()[]|⌊⌋⌈⌉⟨⟩‖{}"
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\d+(?:\.\d+)?|\S|\s+", re.DOTALL)
 _ENDINGS = {"}", "&", "\\\\", "\\right", "\\end", None}
@@ -72,6 +79,26 @@ def mathml(latex: str, display: bool = False) -> str:
         raise MathError(f"unexpected {parser.here!r} in {latex!r}")
     block = ' display="block"' if display else ""
     return f'<math{block} alttext="{escape(latex)}"><mrow>{row}</mrow></math>'
+
+
+def plain(text: str) -> str:
+    """A text with formulas between dollar signs as letters alone, where no markup can be: ‖∇f(x_t)‖².
+
+    A formula that letters cannot say stays LaTeX.
+    """
+    parts = text.split("$")
+    return "".join(_letters(part) if i % 2 else part for i, part in enumerate(parts))
+
+
+def _letters(latex: str) -> str:
+    """What a short formula says, its commands as letters and signs."""
+    known = {**_LETTERS, **_SIGNS, **_LARGE, **_DOUBLE_STRUCK, **_SPOKEN}
+    try:
+        text = re.sub(r"\\([A-Za-z]+|.)\s*", lambda found: known[found[1]], latex)
+    except KeyError:
+        return latex
+    text = re.sub(r"\^(\d|\{\d+\})", lambda found: found[1].strip("{}").translate(_RAISED), text)
+    return text.replace("{", "").replace("}", "").replace("-", "−")
 
 
 class _Parser:

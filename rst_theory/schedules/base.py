@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rst_theory import display
 from rst_theory.notation import QUANTITIES, DomainError, FloatArray, Quantity, natural
 
 if TYPE_CHECKING:
@@ -106,10 +107,32 @@ class Schedule(ABC):
         return f"{type(self).__name__}({', '.join(str(getattr(self, f.name)) for f in fields(self))})"
 
     def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self._latex()}$"
+
+    def _repr_html_(self) -> str:
+        formula = display.formula(rf"s(t) = {self._latex()}, \quad t = 0, \dots, T - 1")
+        return display.stack(display.code(self), formula, self._picture())
+
+    def _latex(self) -> str:
         import sympy
 
         t, T = QUANTITIES["t"].symbol, QUANTITIES["steps"].symbol
-        return f"$\\displaystyle {sympy.latex(self.expression(t, T))}$"
+        return str(sympy.latex(self.expression(t, T)))
+
+    def _picture(self) -> display.Html:
+        """The values as a small curve, from 0 to 1 or to their greatest; in its place why there are none."""
+        try:
+            values = self.values(self._shown_steps)
+        except (TypeError, DomainError) as error:  # free symbols, or a value that no schedule has
+            return display.code(str(error))
+        numbers = {"mean": values.mean(), "least": values.min(), "greatest": values.max()}
+        words = ", ".join(f"{name} {display.number(value)}" for name, value in numbers.items())
+        curve = display.sparkline(values, low=0.0, high=max(1.0, values.max()))
+        return display.joined([curve, f"T = {values.size}: {words}"], " ")
+
+    @property
+    def _shown_steps(self) -> int:
+        return 100
 
     def _require_numbers(self) -> None:
         if self.free_symbols:

@@ -274,6 +274,14 @@ class Tabulated(Schedule):
         shown = ", ".join(f"{v:g}" for v in self.table[:4])
         return f"Tabulated([{shown}{', …' if len(self.table) > 4 else ''}], T = {len(self.table)})"
 
+    def _latex(self) -> str:
+        shown = [f"{v:.4g}" for v in self.table[:4]] + [r"\dots"] * (len(self.table) > 4)
+        return rf"\left({', '.join(shown)}\right)_t"
+
+    @property
+    def _shown_steps(self) -> int:
+        return len(self.table)
+
 
 @dataclass(frozen=True, repr=False)
 class FromExpression(Schedule):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from rst_theory import display
 from rst_theory.notation import FloatArray
 
 __all__ = ["SLOTS", "Estimate", "Moments"]
@@ -34,6 +35,10 @@ class Estimate:
             return -np.inf, np.inf
         half = float(special.stdtrit(self.degrees_of_freedom, (1 + confidence) / 2)) * self.standard_error
         return self.mean - half, self.mean + half
+
+    def _repr_html_(self) -> display.Html:
+        low, high = map(display.number, self.interval(0.99))
+        return display.joined([display.number(self.mean), f"99 % interval [{low}, {high}]"])
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rst_theory import display
 from rst_theory.files import write_atomically
 from rst_theory.notation import FloatArray
 from rst_theory.simulation import sketch
@@ -286,6 +287,16 @@ class Trajectories:
         if self.partial:
             words.append(f"partial: {self.extra_pairs.size:,} of {self.replicas:,} replicas")
         return f"Trajectories({', '.join(words)})"
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for quantity in self.moments:
+            along, last = self._along(quantity).mean, self._final(quantity)
+            curve = display.sparkline(along, low=0.0)
+            rows.append((quantity.replace("_", " "), display.number(along[0]), curve, last._repr_html_()))
+        pairs = f"Extra pairs: {display.number(self.extra_pairs.mean())} on average."
+        measured = display.table(rows, ("mean of", f"at t = {self.times[0]}", "along the run", "at the end"))
+        return display.stack(display.code(self), measured, pairs)
 
 
 def _read(content: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:

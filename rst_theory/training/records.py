@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 import rst_theory
+from rst_theory import display
 from rst_theory.files import read_json, write_json
 from rst_theory.training.config import TrainConfig
 
@@ -23,7 +24,7 @@ _LATER: dict[str, Any] = {"device": "cpu", "processes": 1}
 """What format 1 did not say, since nothing else was possible."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunRecord:
     """A finished run, with everything needed to rerun it.
 
@@ -72,6 +73,30 @@ class RunRecord:
     def images_per_second(self) -> float:
         """Training examples seen per second of the steps, each counted once a step."""
         return self.config.epochs * self.config.examples / self.wall_seconds
+
+    def __repr__(self) -> str:
+        c = self.config
+        return (
+            f"<RunRecord: {c.model} on {c.data}, {c.schedule!r}, seed {c.seed}, {c.epochs} epochs, "
+            f"{self.pairs_per_step:.3f} pairs a step, test accuracy {self.final_test_accuracy:.4f}>"
+        )
+
+    def _repr_html_(self) -> str:
+        c = self.config
+        mixing = f"gamma = {c.gamma}" if c.degree is None else f"degree = {c.degree}"
+        rows = [
+            ("method", display.joined([display.code(c.schedule), f"rho = {c.rho}", mixing])),
+            ("network", f"{c.model} on {c.data}, {c.epochs} epochs, {self.steps:,} steps, seed {c.seed}"),
+            (
+                "pairs",
+                f"{self.pairs:,}; planned {self.predicted_pairs:,}, expected {self.expected_pairs:,.1f}",
+            ),
+            ("pairs a step", display.number(self.pairs_per_step)),
+            ("test accuracy", f"{self.final_test_accuracy:.4f} after the last epoch"),
+            ("over the epochs", display.sparkline(self.test_accuracy)),
+            ("weights", display.code(self.weights_sha256[:16])),
+        ]
+        return display.table(rows, title="Finished run")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold; `from_dict` takes it back."""
