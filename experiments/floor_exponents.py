@@ -150,7 +150,8 @@ def points(level: Level) -> list[Point]:
         for name, p, gamma in (("RST by p", q, 1.0), ("G-RST by γ", 0.5, 2 * q)):
             found.append(Point("q", name, q, "window", p, gamma, SMALL, 1.0, SLACK, small))
             large = f"{name}, large η"
-            if p < 1:  # without coins the quadratic is a cycle of two points, of another order in eta
+            # With a rare coin the quadratic underflows to its minimum, where it stays; p = 1 is no coin.
+            if 0.2 < p < 1:
                 found.append(Point("q", large, q, "quadratic", p, gamma, NEAR_ONE, 1.0, 0.0, QUADRATIC_STEPS))
     for method, p, gamma in (("RST p=0.5", 0.5, 1.0), ("G-RST p=0.25 γ=2", 0.25, 2.0)):
         for e in SMALL_STEPS:

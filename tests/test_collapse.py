@@ -13,8 +13,9 @@ import pytest
 from scipy import stats
 
 import rst_theory as rst
-from experiments import degree_times_radius as question, order
-from experiments.degree_times_radius import CELLS, CHECKS, METHODS, PRODUCTS, Cell
+from experiments import degree_times_radius as question, order, valley
+from experiments.degree_times_radius import CELLS, CHECKS, PRODUCTS
+from experiments.equal_products import METHODS, Cell
 from experiments.networks import SETTINGS, Outcome, config_of, key_of
 from experiments.recheck import recheck
 from experiments.settings import CHECK, FULL, QUICK
@@ -150,13 +151,13 @@ def test_one_seed_has_means_but_no_intervals_and_decides_nothing():
 
 @pytest.mark.parametrize("p, gamma", [(1.0, 1.0), (0.25, 4.0), (0.0, 1.0)])
 def test_the_drift_is_that_of_a_plain_loop(p, gamma, monkeypatch):
-    monkeypatch.setattr(question, "_STEPS", 60)
-    found = question.drifts(0.3, p, gamma, replicas=3)
-    noise = 0.3 * np.random.default_rng(question._SEED).standard_normal((3, 60))
-    for i, product in enumerate(question.DRIFT_PRODUCTS):
+    monkeypatch.setattr(valley, "_STEPS", 60)
+    found = valley.drifts(0.3, p, gamma, replicas=3)
+    noise = 0.3 * np.random.default_rng(valley._SEED).standard_normal((3, 60))
+    for i, product in enumerate(valley.PRODUCTS):
         rho = product / (p * gamma) if p else 0.0
         for replica in range(3):
-            coins = rst.Trials(np.full(60, p), question._SEED, replica=replica).sequence()
+            coins = rst.Trials(np.full(60, p), valley._SEED, replica=replica).sequence()
             x, y = 3.0, 1.01 / 3
             for t in range(60):
                 label = 1 + noise[replica, t]
@@ -196,16 +197,14 @@ def test_without_noise_the_drift_is_twice_q_rho_squared():
     # Beyond it stands what steps of the size eta add: 2 eta (q rho)^2 w^2 at most of SAM and of gamma < 1.
     w2 = 9 + (1.01 / 3) ** 2
     for gamma in (0.25, 1.0):
-        for product, (drift,) in zip(
-            question.DRIFT_PRODUCTS, question.drifts(0.0, 1.0, gamma, 1), strict=True
-        ):
+        for product, (drift,) in zip(valley.PRODUCTS, valley.drifts(0.0, 1.0, gamma, 1), strict=True):
             second_order = 2 * product * product / gamma
             assert second_order < drift < second_order + 2.5 * 0.005 * product**2 * w2
 
 
 def test_the_prediction_is_that_of_the_docstring():
-    excess = synthetic(dict.fromkeys(question.DRIFT_METHODS, 1.0))
-    row = next(r for r in question.drift_rows(0.1, excess) if (r["p"], r["product"]) == (0.0625, 0.01))
+    excess = synthetic(dict.fromkeys(valley.DRIFT_METHODS, 1.0))
+    row = next(r for r in valley.drift_rows(0.1, excess) if (r["p"], r["product"]) == (0.0625, 0.01))
     w2, e = 9 + (1.01 / 3) ** 2, 0.1 * stats.halfnorm.mean()
     first, second = 2 * 0.01 * e / w2**0.5, 2 * 0.01 * 0.01
     of_steps = 0.005 * (2 * 0.01 * e * w2**0.5 + 0.01**2 * w2 / 0.0625)
@@ -216,7 +215,7 @@ def test_the_prediction_is_that_of_the_docstring():
 def synthetic(factors, replicas=200, spread=0.01):
     """Drifts in proportion to q rho, each method's times a factor, with a spread of its own."""
     draw = np.random.default_rng(11)
-    products = np.array(question.DRIFT_PRODUCTS)[:, None]
+    products = np.array(valley.PRODUCTS)[:, None]
     return {
         method: factor * products * (1 + spread * draw.standard_normal((len(products), replicas)))
         for method, factor in factors.items()
@@ -227,8 +226,8 @@ def synthetic(factors, replicas=200, spread=0.01):
     "factor, spread, verdict", [(1.05, 0.01, "collapse"), (1.2, 0.01, "break"), (1.0, 2.0, "open")]
 )
 def test_drifts_are_judged_by_their_ratio_to_sam(factor, spread, verdict):
-    factors = dict.fromkeys(question.DRIFT_METHODS, 1.0) | {RARE: factor}
-    rows = question.drift_rows(1.0, synthetic(factors, spread=spread))
+    factors = dict.fromkeys(valley.DRIFT_METHODS, 1.0) | {RARE: factor}
+    rows = valley.drift_rows(1.0, synthetic(factors, spread=spread))
     assert {row["verdict"] for row in rows} == {verdict}
     assert all(row["ratio_low"] <= row["ratio"] <= row["ratio_high"] for row in rows)
     if spread < 1:
@@ -245,32 +244,32 @@ def test_the_interval_of_a_ratio_covers():
         common = draw.standard_normal(50)
         second = 1 + 0.2 * common + 0.1 * draw.standard_normal(50)
         first = 1.5 + 0.2 * common + 0.1 * draw.standard_normal(50)
-        found = question._ratio(first, second, 0.99)
+        found = valley._ratio(first, second, 0.99)
         missed += not found.low <= 1.5 <= found.high
     assert stats.binom.sf(19, 400, 0.01) < 1e-8
     assert missed < 20
 
 
 def test_what_is_allowed_is_the_difference_of_mean_directions_at_the_start():
-    excess = synthetic(dict.fromkeys(question.DRIFT_METHODS, 0.5), spread=0.0)
+    excess = synthetic(dict.fromkeys(valley.DRIFT_METHODS, 0.5), spread=0.0)
     row = next(
-        r for r in question.drift_rows(1.0, excess) if (r["p"], r["gamma"], r["product"]) == (0.25, 1.0, 0.01)
+        r for r in valley.drift_rows(1.0, excess) if (r["p"], r["gamma"], r["product"]) == (0.25, 1.0, 0.01)
     )
     w = math.sqrt(9 + (1.01 / 3) ** 2)
     apart = 0.01 * 3 * (w + 0.04) * 0.03 / 2
     speed = 0.5 * 0.01 * (9 - (1.01 / 3) ** 2) / (2 * w)  # along the valley, of SAM
     assert row["rho"] == pytest.approx(0.04) and row["allowed"] == pytest.approx(apart / speed, rel=1e-10)
-    assert all(r["allowed"] == 0 for r in question.drift_rows(1.0, excess) if r["rho"] == r["product"])
+    assert all(r["allowed"] == 0 for r in valley.drift_rows(1.0, excess) if r["rho"] == r["product"])
 
 
 def test_exponents_of_a_power_law_are_found():
     draw = np.random.default_rng(2)
     excess = {}
-    for p, gamma in question.DRIFT_METHODS:
-        products = np.array(question.DRIFT_PRODUCTS)[:, None]
+    for p, gamma in valley.DRIFT_METHODS:
+        products = np.array(valley.PRODUCTS)[:, None]
         law = 3 * products**1.1 * (products / (p * gamma)) ** 0.4
         excess[p, gamma] = law * (1 + 0.01 * draw.standard_normal((4, 200)))
-    row = question.exponent_row(0.1, excess)
+    row = valley.exponent_row(0.1, excess)
     for name, exponent in (("product_exponent", 1.1), ("radius_exponent", 0.4)):
         # Twenty blocks: a t interval that misses by more than its half width has probability below 1e-4.
         half = row[f"{name}_high"] - row[name]
@@ -299,8 +298,8 @@ def fake(monkeypatch, accuracy_of):
 
     monkeypatch.delenv("FASHION_MNIST", raising=False)
     monkeypatch.setattr(question, "outcomes_of", outcomes_of)
-    monkeypatch.setattr(question, "spread", spread)
-    monkeypatch.setattr(question, "_STEPS", 30)
+    monkeypatch.setattr(valley, "spread", spread)
+    monkeypatch.setattr(valley, "_STEPS", 30)
 
 
 def equal(cell, i):
@@ -415,7 +414,7 @@ def test_drifts_stand_at_the_values_of_the_table(tables, width):
         if row["drift"] > 0
     ]
     *by_sigma, scaled = plot_drift(rows, width).axes[1:]
-    for axes, sigma in zip(by_sigma, question.SIGMAS, strict=True):
+    for axes, sigma in zip(by_sigma, valley.SIGMAS, strict=True):
         assert drawn(axes) == sorted(row["drift"] for row in rows if row["sigma"] == sigma)
     assert drawn(scaled) == pytest.approx(sorted(row["drift"] / 2 / row["product"] for row in rows))
 
