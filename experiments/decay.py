@@ -326,7 +326,7 @@ def answer(results: Path) -> Answer:
     at, share = decaying[0], largest["value"] / largest["bound"]
     evidence = [
         f"{above} of {len(curves)} measured values lie above the bound (1e-6 for all together); the largest "
-        f"is {share:.2f} of it ({_name(largest)}, T = {largest['steps']:,}).",
+        f"is {share:.4f} of it ({_name(largest)}, T = {largest['steps']:,}).",
         f"With eta and rho of order 1/sqrt(t), T = {at['steps_from']:,} to {at['steps_to']:,}, the slopes "
         f"with noise are {_spanned(decaying, 'noisy')}, that of log T/sqrt(T) being "
         f"{_reference(decaying, 'noisy'):.3f}, and with exact gradients {_spanned(decaying, 'exact')}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import struct
@@ -22,7 +23,7 @@ from scipy.optimize import isotonic_regression
 
 import rst_theory as rst
 from rst_theory import plots
-from rst_theory.files import write_json, write_table
+from rst_theory.files import read_table, write_json, write_table
 from rst_theory.plots import style
 from rst_theory.plots.schedules import resolved
 from rst_theory.plots.tables import SCHEMA
@@ -173,6 +174,10 @@ CLAIMS = [
         "evidence": evidence,
         "figure": figure,
         "source": f"paper_notes/claims.md#c{i}",
+        "title": f"Title {i}",
+        "rule": "Refuted by one exception.",
+        "change": "An exception.",
+        "command": "make experiments",
     }
     for i, (verdict, number, evidence, figure) in enumerate(
         [
@@ -269,6 +274,43 @@ def _scaling() -> list[dict[str, Any]]:
     ]
 
 
+MEASURED = (
+    "realized_cost",
+    "allocation",
+    "decay_curves",
+    "floor_points",
+    "stability",
+    "order",
+    "collapse",
+    "drift",
+    "pareto",
+)
+"""Tables of the questions; their figures are tested against rows of known content beside each question."""
+
+
+@functools.cache
+def _committed() -> dict[str, list[dict[str, Any]]]:
+    folder = Path(__file__).parents[1] / "experiments" / "results"
+    return {name: read_table(folder / f"{name}.json") for name in MEASURED}
+
+
+def _recheck() -> list[dict[str, Any]]:
+    return [
+        {
+            "table": table,
+            "value": "mean",
+            "compared": 32,
+            "disagree": i,
+            "least_p": 0.5 - 0.4 * i,
+            "level": 1e-8,
+            "worst": "SGD, 1000",
+            "fresh": 1.5,
+            "committed": None if i else 1.5,
+        }
+        for i, table in enumerate(("cost", "bounds"))
+    ]
+
+
 def tables() -> dict[str, Any]:
     """The contents of a complete results folder, by file name."""
     return {
@@ -284,6 +326,8 @@ def tables() -> dict[str, Any]:
         "digits_summary": _summary(),
         "digits_history": _history(),
         "fashion_summary": [{"label_noise": noise, **row} for noise in (0.0, 0.3) for row in _summary()],
+        **copy.deepcopy(_committed()),
+        "recheck": _recheck(),
         "claims": copy.deepcopy(CLAIMS),
         "provenance": copy.deepcopy(PROVENANCE),
     }
@@ -625,6 +669,7 @@ def _crowded() -> dict[str, list[dict[str, Any]]]:
         "digits_summary": summary,
         "digits_history": history,
         "fashion_summary": [{"label_noise": noise, **row} for noise in (0.0, 0.3) for row in summary],
+        **copy.deepcopy(_committed()),
     }
 
 

@@ -41,6 +41,7 @@ def executed(notebook: NotebookNode) -> NotebookNode:
         client = NotebookClient(
             nbformat.from_dict(notebook),  # type: ignore[no-untyped-call]
             timeout=_SECONDS_PER_CELL,
+            startup_timeout=_SECONDS_PER_CELL,
             kernel_name="python3",
             record_timing=False,
             coalesce_streams=True,

@@ -142,12 +142,10 @@ def _bounds(schedule: Schedule, radii: tuple[float, ...], mixings: tuple[float, 
     return [
         _three(
             nonconvex_average.evaluate(
-                schedule=p, steps=T, eta=eta, rho=rho, gamma=gamma, constants=CONSTANTS, gap=GAP
+                schedule=schedule, steps=T, eta=eta, rho=rho, gamma=gamma, constants=CONSTANTS, gap=GAP
             )
         )
-        for T in STEPS
-        for p in [schedule.probabilities(T)]
-        for eta, rho, gamma in product(ETA, radii, mixings)
+        for T, eta, rho, gamma in product(STEPS, ETA, radii, mixings)
     ]
 
 

@@ -65,8 +65,8 @@ CAPTIONS = {
     "floor: constant parameters stay, schedules whose q ρ decays leave it. The window of the instance that "
     "holds the walk costs it part of the floor, less at smaller steps.",
     "stability": "How much the mean square grows in a step, measured over 4,096 replicas in every cell, for "
-    "unnormalized ascent on a quadratic. Between the two predicted boundaries the mean square diverges though "
-    "almost every run converges; without coins (SAM) they are one.",
+    "unnormalized ascent on a quadratic. Between the two predicted boundaries the mean square diverges "
+    "though almost every run converges; without coins (SAM) they are one.",
     "collapse": "Test accuracy and sharpness of runs that share the product of degree and radius, q ρ, but "
     "neither p nor γ: means with 99 % intervals over common seeds. The word above is the verdict of the rule "
     "on the paired differences to SAM.",
