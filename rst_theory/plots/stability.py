@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,7 +127,7 @@ def _draw_boundaries(axes: Axes, row: Row, key_x: str, key_y: str) -> None:
     kept = {key: row[key] for key in ("eta", "p") if key != key_x}
     # gamma and rho enter as a product alone, whose bound either boundary gives.
     other = row["gamma"] if key_y == "rho" else row["rho"]
-    lines = [("mean square", "-", critical_radius)]
+    lines: list[tuple[str, str, Callable[..., float]]] = [("mean square", "-", critical_radius)]
     if kept.get("p") != 1:  # without coins the two are one
         lines.append(("single runs", "--", _critical_radius_of_runs))
     for label, dashes, critical in lines:
