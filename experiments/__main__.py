@@ -131,7 +131,8 @@ def _recheck(stages: Iterable[Stage], fresh: Path) -> int:
     """Compare fresh tables with the committed ones; returns how many values differ."""
     checks = [check for _, experiment in stages for check in getattr(experiment, "CHECKS", ())]
     rows = recheck(checks, fresh, RESULTS)
-    write_table(fresh, "recheck", rows)
+    if rows:
+        write_table(fresh, "recheck", rows)
     return sum(row["disagree"] for row in rows)
 
 
