@@ -174,10 +174,7 @@ CLAIMS = [
         "evidence": evidence,
         "figure": figure,
         "source": f"paper_notes/claims.md#c{i}",
-        "title": f"Title {i}",
-        "rule": "Refuted by one exception.",
-        "change": "An exception.",
-        "command": "make experiments",
+        **dict.fromkeys(("title", "rule", "change", "command")),
     }
     for i, (verdict, number, evidence, figure) in enumerate(
         [

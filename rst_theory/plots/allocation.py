@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_allocation"]
 
 _KEY, _TITLE, _BOTTOM, _PITCH, _GAP, _EDGE = 0.34, 0.26, 0.42, 0.17, 0.16, 0.1
+_MOST = 1.7  # inches for names, whatever they are
 _SETTING = ("problem", "noise", "eta", "budget")
 _QUANTITIES = {"squared_gradient_norm": "Average squared gradient", "final_gap": "Last gap"}
 _MARKS = {"allocated": ("o", -0.17, 4.2), "spectrum": ("D", 0.17, 3.4)}
@@ -42,7 +43,7 @@ def plot_allocation(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
         settings = {tuple(row[key] for key in _SETTING): row for row in reversed(mine)}
         lines += [(problem, None), *((_label(row), row) for row in reversed(settings.values()))]
     quantities = [q for q in _QUANTITIES if any(row["quantity"] == q for row in table)]
-    left = max(style.text_width(label) for label, _ in lines) + 0.14
+    left = min(max(style.text_width(label) for label, _ in lines) + 0.14, _MOST)
     columns = len(quantities) if width > 5 else 1
     across = (width - left - _EDGE - _GAP * (columns - 1)) / columns
     height = _PITCH * len(lines)

@@ -287,7 +287,12 @@ SCHEMA: dict[str, dict[str, Field]] = {
         "eta": _TEXT,
         "budget": _SHARE,
         "quantity": Field("text", choices=("squared_gradient_norm", "final_gap")),
-        "schedule": _TEXT,
+        "schedule": Field(
+            "text",
+            choices=tuple(
+                f"{by}, {goal}" for by in ("allocated", "spectrum") for goal in ("average", "last")
+            ),
+        ),
         **{
             f"{key}relative{end}": _POSITIVE
             for key in ("", "best_", "worst_")
