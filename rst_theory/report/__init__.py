@@ -80,7 +80,6 @@ def render(results: Path, output: Path, fresh: Path | None = None) -> Path:
 
 
 @cache  # the same for every folder
-@functools.cache
 def _grid() -> Markup:
     """The grid of the explorer as JSON in a <script> element; nothing in it can end that."""
     text = json.dumps(explorer.grid(), separators=(",", ":"), allow_nan=False)
