@@ -702,3 +702,10 @@ def test_a_formula_beyond_us_is_shown_as_code(tmp_path: Path) -> None:
     page = Page(render(write(tmp_path, contents), tmp_path / "index.html"))
     assert r"\unknown{<b>}" in [cell for table in page.tables for row in table for cell in row]
     assert ("\\unknown{<b>}", "code") in [(data, path.split("/")[-1]) for data, path in page.inside]
+
+
+def test_of_a_smaller_run_the_comparison_alone_is_read(tmp_path: Path) -> None:
+    fresh = write(tmp_path / "fresh", {"recheck": [RECHECK[0]]})
+    (fresh / "collapse.json").write_text("rows of one seed, which have no intervals", encoding="utf-8")
+    page = Page(render(write(tmp_path, {"cost": tables()["cost"]}), tmp_path / "index.html", fresh))
+    assert RECHECK[0]["table"] in page.text

@@ -539,8 +539,12 @@ class Results:
     provenance: Row | None = None
 
     @classmethod
-    def read(cls, folder: Path) -> Results:
+    def read(cls, folder: Path, only: Sequence[str] = ()) -> Results:
         """The results in a folder.
+
+        Args:
+            folder: with the files.
+            only: the files to look at; all where this is empty.
 
         Raises:
             NotADirectoryError: there is no such folder.
@@ -548,7 +552,8 @@ class Results:
         """
         if not folder.is_dir():
             raise NotADirectoryError(f"no results folder at {folder}")
-        return cls(**{field.name: _read(folder / f"{field.name}.json") for field in fields(cls)})
+        names = only or [field.name for field in fields(cls)]
+        return cls(**{name: _read(folder / f"{name}.json") for name in names})
 
     @property
     def missing(self) -> tuple[str, ...]:

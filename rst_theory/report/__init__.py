@@ -49,7 +49,7 @@ def render(results: Path, output: Path, fresh: Path | None = None) -> Path:
         ResultsError: a file is malformed; the message names the file, the row and the field.
     """
     found = Results.read(Path(results))
-    again = Results() if fresh is None else Results.read(Path(fresh))
+    again = Results() if fresh is None else Results.read(Path(fresh), ("recheck", "provenance"))
     drawings, shown, script = _drawings(found), claims(found), _packaged("page.js")
     page = (
         _environment()
