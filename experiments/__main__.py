@@ -61,14 +61,14 @@ class Stage(NamedTuple):
 
 EVIDENCE = (
     Stage("Cost law of every schedule", cost_law),
-    Stage("Pairs of many runs", realized_cost),
+    Stage("Pairs of many runs", realized_cost, quick=False),
     Stage("Bounds beside simulation", bound_beside_simulation),
     Stage("Rates", decay),
     Stage("Training on digits", digits, quick=False),
     Stage("Floors", floor_exponents),
     Stage("Stability", stability),
     Stage("Degree times radius", degree_times_radius, quick=False),
-    Stage("Order of the schedule", order),
+    Stage("Order of the schedule", order, quick=False),
     Stage("Pareto front", pareto, quick=False),
     Stage("Allocation", ranking),
 )
