@@ -19,9 +19,9 @@ code were at hand, so every theorem here is ours. Q1 to Q8 are the questions tha
 to judge them.
 
 `make experiments` writes this note from the tables in `experiments/results/`; `make report` runs smaller
-forms of the same experiments and compares. Rules were fixed before the runs and stand in the experiments'
-modules. How the settings were chosen, what else was seen, and what follows for the choice of a schedule:
-`evidence.md`.
+forms of the same experiments and compares. Rules were fixed before the runs, but where they say otherwise,
+and stand in the experiments' modules. How the settings were chosen, what else was seen, and what follows
+for the choice of a schedule: `evidence.md`.
 
 *verified*: proved or exactly computed here, and nothing measured contradicts it. *supported*: measured here
 in the setting named, open elsewhere. *refuted*: measured to be false in the setting named. *open*: no
