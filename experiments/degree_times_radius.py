@@ -31,7 +31,8 @@ import numpy as np
 from experiments import valley
 from experiments.equal_products import METHODS, Cell, columns, judged
 from experiments.networks import Outcome, Setting, config_of
-from experiments.places import estimate, outcomes_of, seeds_at, settings_at_hand, with_kept_rows
+from experiments.order import FIRST_SEED  # its runs are shared
+from experiments.places import estimate, logarithms, outcomes_of, seeds_at, settings_at_hand, with_kept_rows
 from experiments.question import Answer, Check, Question, Verdict
 from experiments.settings import CONFIDENCE, Size
 from experiments.statistics import Interval, mean_interval
@@ -42,7 +43,6 @@ from rst_theory.training import TrainConfig
 __all__ = ["CHECKS", "FIRST_SEED", "PRODUCTS", "QUESTION", "answer", "collapse_rows", "configs", "run"]
 
 PRODUCTS = (0.05, 0.1, 0.2)
-FIRST_SEED = 2000  # those of `order`, whose runs are shared
 ACCURACY_MARGIN, EIGENVALUE_MARGIN = 0.015, 0.25
 FAILED = 0.2
 """An accuracy of twice a guess: such runs are counted, which no rule asks for, and left in."""
@@ -103,7 +103,10 @@ def collapse_rows(setting: Setting, cells: Sequence[Cell], runs: Sequence[Outcom
     """
     of = {cell: runs[i :: len(cells)] for i, cell in enumerate(cells)}
     accuracy = {cell: np.array([run.accuracy for run in own]) for cell, own in of.items()}
-    eigenvalue = {cell: _logarithms([run.largest_eigenvalue for run in own]) for cell, own in of.items()}
+    eigenvalue = {
+        cell: np.array(logarithms([run.largest_eigenvalue for run in own]), dtype=float)  # NaN where unknown
+        for cell, own in of.items()
+    }
     simultaneous = 1 - (1 - CONFIDENCE) / (len(METHODS) - 1)
     rows = []
     for product in dict.fromkeys(cell.product for cell in cells):
@@ -121,7 +124,6 @@ def collapse_rows(setting: Setting, cells: Sequence[Cell], runs: Sequence[Outcom
             )
         }
         for cell in group:
-            trace = _logarithms([run.trace for run in of[cell]])
             rows.append(
                 {
                     "setting": setting.label,
@@ -130,7 +132,7 @@ def collapse_rows(setting: Setting, cells: Sequence[Cell], runs: Sequence[Outcom
                     "pairs_per_step": 1 + cell.p,
                     **estimate("accuracy", accuracy[cell].tolist()),
                     **estimate("log_eigenvalue", eigenvalue[cell].tolist()),
-                    **estimate("log_trace", trace.tolist()),
+                    **estimate("log_trace", logarithms([run.trace for run in of[cell]])),
                     **columns("accuracy_difference", accuracy_differences[cell]),
                     **columns("eigenvalue_difference", eigenvalue_differences[cell]),
                     **verdicts,
@@ -140,11 +142,6 @@ def collapse_rows(setting: Setting, cells: Sequence[Cell], runs: Sequence[Outcom
                 }
             )
     return rows
-
-
-def _logarithms(values: Sequence[float | None]) -> FloatArray:
-    """NaN where nothing was measured, as of a run that diverged, or where the estimate is not positive."""
-    return np.array([math.log(value) if value is not None and value > 0 else math.nan for value in values])
 
 
 def _mean(sample: FloatArray, confidence: float) -> Interval:

@@ -26,6 +26,7 @@ import rst_theory as rst
 from experiments.networks import Outcome, Setting, config_of
 from experiments.places import (
     estimate,
+    logarithms,
     outcomes_of,
     pairs_per_step,
     seeds_at,
@@ -169,7 +170,7 @@ def _values(measure: str, runs: Sequence[Outcome]) -> list[float | None]:
     """Seed by seed; None where a run that diverged left nothing to measure but the accuracy of a guess."""
     if measure.startswith("log_"):
         raw = [run.largest_eigenvalue if measure == "log_eigenvalue" else run.trace for run in runs]
-        return [math.log(value) if value is not None and value > 0 else None for value in raw]
+        return logarithms(raw)
     return [run.accuracy if measure == "accuracy" else run.train_loss for run in runs]
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.networks import SETTINGS, Outcome, Setting, config_of
+from experiments.order import FIRST_SEED  # its runs are shared where they agree
 from experiments.places import (
     estimate,
     outcomes_of,
@@ -99,7 +100,6 @@ GRIDS: dict[str, tuple[float, tuple[Choice, ...]]] = {
 """For each method its p and the six choices."""
 
 FIRST_TUNING_SEED, TUNING_SEEDS = 3000, 4
-FIRST_SEED = 2000  # those of `order`, whose runs are shared where they agree
 
 
 def tuning_configs(setting: Setting, method: str) -> list[TrainConfig]:

@@ -24,6 +24,7 @@ from rst_theory.training import TrainConfig
 __all__ = [
     "estimate",
     "images",
+    "logarithms",
     "outcomes_of",
     "pairs_per_step",
     "seeds_at",
@@ -83,6 +84,11 @@ def with_kept_rows(rows: Sequence[Row], results: Path, name: str) -> list[Row]:
     theirs = {setting.label for setting in SETTINGS if setting.data == "fashion-mnist"} - fresh
     kept = [row for row in read_table(table) if row["setting"] in theirs] if table.exists() else []
     return [*rows, *kept]
+
+
+def logarithms(values: Sequence[float | None]) -> list[float | None]:
+    """None where nothing was measured, as of a run that diverged, or where the estimate is not positive."""
+    return [math.log(value) if value is not None and value > 0 else None for value in values]
 
 
 def estimate(name: str, values: Sequence[float | None]) -> Row:
