@@ -34,6 +34,13 @@ def z_threshold(comparisons: int = 1) -> float:
     return float(stats.norm.isf(COMPARISON_ALARM / comparisons / 2))
 
 
+def in_this_process(function, tasks, processes, results, keep=None):
+    """What `experiments.pool.spread` does, without processes and without keeping anything."""
+    for done, task in enumerate(tasks, start=1):
+        results.append(function(*task))
+        yield done / len(tasks)
+
+
 settings.register_profile(
     "suite",
     deadline=None,

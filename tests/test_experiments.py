@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from conftest import in_this_process
 
 import rst_theory as rst
 from experiments import (
@@ -60,12 +61,6 @@ def results(tmp_path_factory):
     assert list(claims.run(folder, folder))[-1] == 1.0
     patch.undo()
     return folder
-
-
-def in_this_process(function, tasks, processes, results, keep=None):
-    for done, task in enumerate(tasks, start=1):
-        results.append(function(*task))
-        yield done / len(tasks)
 
 
 def test_the_catalogue_has_every_preset_and_family():

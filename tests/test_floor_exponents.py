@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import COMPARISON_ALARM, NUMERIC
+from conftest import COMPARISON_ALARM, NUMERIC, in_this_process
 from scipy import stats
 
 from experiments import floor_exponents
@@ -17,12 +17,6 @@ from experiments.statistics import mean_interval
 from rst_theory import plots
 from rst_theory.bounds import nonconvex_average
 from rst_theory.files import read_table, write_table
-
-
-def in_this_process(function, tasks, processes, results, keep=None):
-    for done, task in enumerate(tasks, start=1):
-        results.append(function(*task))
-        yield done / len(tasks)
 
 
 @pytest.fixture(scope="module")

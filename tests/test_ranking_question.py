@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import COMPARISON_ALARM
+from conftest import COMPARISON_ALARM, in_this_process
 from scipy import stats
 
 import rst_theory as rst
@@ -18,12 +18,6 @@ from rst_theory import plots
 from rst_theory.files import read_table, write_table
 
 TINY = Size("quick", replicas=64)
-
-
-def in_this_process(function, tasks, processes, results, keep=None):
-    for done, task in enumerate(tasks, start=1):
-        results.append(function(*task))
-        yield done / len(tasks)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from conftest import in_this_process
 
 import rst_theory as rst
 from experiments import realized_cost
@@ -17,12 +18,6 @@ from rst_theory import plots
 from rst_theory.files import read_table, write_table
 
 EVERYWHERE = [("training", "independent"), ("training", "systematic"), ("simulation", "systematic")]
-
-
-def in_this_process(function, tasks, processes, results, keep=None):
-    for done, task in enumerate(tasks, start=1):
-        results.append(function(*task))
-        yield done / len(tasks)
 
 
 @pytest.fixture(scope="module")

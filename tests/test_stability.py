@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import COMPARISON_ALARM, ONE_STEP, z_threshold
+from conftest import COMPARISON_ALARM, ONE_STEP, in_this_process, z_threshold
 from scipy import stats
 
 from experiments import stability
@@ -18,12 +18,6 @@ from rst_theory.bounds import critical_radius, lyapunov_exponent
 from rst_theory.files import read_table, write_table
 
 WHERE = Where(p=0.3, gamma=2.0, eta=0.9, rho=0.8)
-
-
-def in_this_process(function, tasks, processes, results, keep=None):
-    for done, task in enumerate(tasks, start=1):
-        results.append(function(*task))
-        yield done / len(tasks)
 
 
 @pytest.fixture(scope="module")
