@@ -82,8 +82,8 @@ class Outcome:
         validation_accuracy: on the first half of them, with noisy labels: for choosing.
         test_accuracy: on the other half.
         train_loss: at the last weights, on the training examples as labelled.
-        largest_eigenvalue: of the Hessian on 300 training examples.
-        trace: of that Hessian, by 20 random vectors.
+        largest_eigenvalue: of the Hessian on 300 training examples; None also where it was not asked for.
+        trace: of that Hessian, by 20 random vectors; likewise.
     """
 
     config: TrainConfig
@@ -116,7 +116,7 @@ def config_of(
         p, rho=rho, gamma=gamma, label_noise=setting.label_noise, epochs=_EPOCHS[setting.length], seed=seed
     )
     if setting.data != "digits":
-        size: dict[str, Any] = {"data": setting.data, "train_size": 1000, "batch_size": 50, "test_size": 1000}
+        size: dict[str, Any] = {"data": setting.data, "train_size": 1000, "batch_size": 50, "test_size": 100}
         config = replace(config, **size)
     return replace(config, **changes)
 
@@ -132,19 +132,35 @@ def outcomes(
     found: dict[str, Outcome],
     data_dir: Path | None = None,
     runs: Path = NETWORK_RUNS,
+    sharpness: bool = True,
 ) -> Iterator[float]:
     """Run what has not been run, side by side; yields the share that is done, fills `found` by `key_of`."""
     unique = {key_of(config): config for config in configs}
     results: list[Outcome] = []
-    yield from spread(outcome, [(config, data_dir, runs) for config in unique.values()], processes, results)
+    tasks = [(config, data_dir, runs, sharpness) for config in unique.values()]
+    yield from spread(outcome, tasks, processes, results)
     found.update(zip(unique, results, strict=True))
 
 
-def outcome(config: TrainConfig, data_dir: Path | None = None, runs: Path = NETWORK_RUNS) -> Outcome:
-    """The outcome of a run: from its file where it is finished, else by running it."""
+def outcome(
+    config: TrainConfig,
+    data_dir: Path | None = None,
+    runs: Path = NETWORK_RUNS,
+    sharpness: bool = True,
+) -> Outcome:
+    """The outcome of a run: from its file where that holds what is asked for, else by running it.
+
+    Args:
+        config: what is run.
+        data_dir: of images that come with no package.
+        runs: folder of the files.
+        sharpness: whether it is measured too, which takes as long as a short run.
+    """
     file = runs / f"{key_of(config)}.json"
     if file.exists():
-        return _from_dict(config, read_json(file), file)
+        known = _from_dict(config, read_json(file), file)
+        if known.diverged or known.trace is not None or not sharpness:
+            return known
     folder = runs / key_of(config)
     try:
         record = train(config, folder, threads=1, data_dir=data_dir)
@@ -155,13 +171,13 @@ def outcome(config: TrainConfig, data_dir: Path | None = None, runs: Path = NETW
         plain |= {"record": None}
     else:
         model, split = trained(config, folder, data_dir=data_dir)
-        plain = _measured(config, model, split) | {"record": record.to_dict()}
+        plain = _measured(config, model, split, sharpness) | {"record": record.to_dict()}
     write_json(file, {"format": _FORMAT, "config": config.to_dict(), **plain})
     shutil.rmtree(folder, ignore_errors=True)
     return _from_dict(config, read_json(file), file)
 
 
-def _measured(config: TrainConfig, model: nn.Module, split: Split) -> dict[str, Any]:
+def _measured(config: TrainConfig, model: nn.Module, split: Split, sharpness: bool) -> dict[str, Any]:
     def floats(images: Tensor) -> Tensor:
         return as_floats(images, config.dtype)
 
@@ -177,16 +193,20 @@ def _measured(config: TrainConfig, model: nn.Module, split: Split) -> dict[str, 
     images = floats(split.train_inputs)
     with torch.no_grad():
         loss = nn.functional.cross_entropy(model(images), split.train_labels)
-    some = slice(_SHARPNESS_EXAMPLES)
-    hessian = Hessian(model, images[some], split.train_labels[some])
-    return {
+    measured: dict[str, Any] = {
         "accuracy": right.mean().item(),
         "validation_accuracy": float((guessed[:half].numpy() == noisy).mean()),
         "test_accuracy": right[half:].mean().item(),
         "train_loss": loss.item(),
-        "largest_eigenvalue": hessian.largest_eigenvalue(tolerance=1e-2, seed=config.seed),
-        "trace": hessian.trace(_HUTCHINSON_VECTORS, seed=config.seed).mean,
+        "largest_eigenvalue": None,
+        "trace": None,
     }
+    if sharpness:
+        some = slice(_SHARPNESS_EXAMPLES)
+        hessian = Hessian(model, images[some], split.train_labels[some])
+        measured["largest_eigenvalue"] = hessian.largest_eigenvalue(tolerance=1e-2, seed=config.seed)
+        measured["trace"] = hessian.trace(_HUTCHINSON_VECTORS, seed=config.seed).mean
+    return measured
 
 
 def _from_dict(config: TrainConfig, plain: Any, file: Path) -> Outcome:

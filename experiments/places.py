@@ -57,12 +57,16 @@ def seeds_at(setting: Setting, size: Size) -> int:
 
 
 def outcomes_of(
-    setting: Setting, configs: Sequence[TrainConfig], size: Size, found: list[Outcome]
+    setting: Setting,
+    configs: Sequence[TrainConfig],
+    size: Size,
+    found: list[Outcome],
+    sharpness: bool = True,
 ) -> Iterator[float]:
     """Run what has not been run; yields the share that is done, fills `found` in the order of the configs."""
     by_key: dict[str, Outcome] = {}
     runs = size.runs / NETWORK_RUNS.name
-    yield from outcomes(configs, size.processes, by_key, images(setting), runs)
+    yield from outcomes(configs, size.processes, by_key, images(setting), runs, sharpness)
     found.extend(by_key[key_of(config)] for config in configs)
 
 

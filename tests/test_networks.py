@@ -76,6 +76,15 @@ def test_a_run_that_diverges_counts_as_a_guess(tmp_path):
     assert found.largest_eigenvalue is None
 
 
+def test_sharpness_is_measured_where_it_is_asked_for(finished, tmp_path):
+    expected, _ = finished
+    plain = outcome(tiny(), runs=tmp_path, sharpness=False)
+    assert (plain.largest_eigenvalue, plain.trace) == (None, None)
+    assert plain.accuracy == expected.accuracy and not plain.diverged
+    assert outcome(tiny(), runs=tmp_path).trace == expected.trace  # it was not known: the run is made again
+    assert outcome(tiny(), runs=tmp_path, sharpness=False).trace == expected.trace  # it is
+
+
 def test_outcomes_are_found_by_their_keys_and_equal_runs_are_one(finished):
     expected, folder = finished
     found: dict[str, networks.Outcome] = {}

@@ -171,7 +171,7 @@ def finished_runs(monkeypatch, tmp_path):
     monkeypatch.delenv("FASHION_MNIST", raising=False)
     asked = []
 
-    def outcomes(configs, processes, found, data_dir=None, runs=None):
+    def outcomes(configs, processes, found, data_dir=None, runs=None, sharpness=True):
         asked.append((len(configs), data_dir, runs))
         for done, config in enumerate(configs, start=1):
             name = next(name for name, schedule in SCHEDULES.items() if schedule == config.schedule)

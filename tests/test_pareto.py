@@ -161,7 +161,7 @@ def asked(monkeypatch):
     monkeypatch.delenv("FASHION_MNIST", raising=False)
     listed = []
 
-    def outcomes(configs, processes, found, data_dir=None, runs=None):
+    def outcomes(configs, processes, found, data_dir=None, runs=None, sharpness=True):
         listed.append(configs)
         for done, config in enumerate(configs, start=1):
             strength = config.schedule.value * config.gamma * config.rho
