@@ -681,7 +681,7 @@ def test_infinite_pixels_do_not_leak_into_the_dark():
 @pytest.mark.parametrize("device", DEVICES)
 def test_crops_and_flips_are_uniform_and_independent(device):
     """Statistical: chi-square over 25 crops and 2 flips; fails falsely with probability COMPARISON_ALARM."""
-    inputs = torch.arange(256.0, device=device).view(1, 1, 16, 16).expand(20_000, -1, -1, -1)
+    inputs = torch.arange(256.0, device=device).view(1, 1, 16, 16).expand(80_000, -1, -1, -1)
     found = augment(inputs, "crop-flip", seeded(11, device))[:, 0].cpu()
     centre, right = found[:, 8, 7].long(), found[:, 8, 8].long()
     flip = (right < centre).long()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import z_threshold
 
 import rst_theory as rst
 from experiments import networks
@@ -48,7 +49,7 @@ def test_validation_labels_are_as_noisy_as_those_for_training(finished):
     found, _ = finished
     right = 2 * found.accuracy - found.test_accuracy
     expected = right * (1 - 0.27) + (1 - right) * 0.03
-    assert abs(found.validation_accuracy - expected) < 5.5 * np.sqrt(0.25 / 448)  # false alarm below 1e-7
+    assert abs(found.validation_accuracy - expected) < z_threshold() * np.sqrt(0.25 / 448)
 
 
 def test_a_finished_run_is_one_file_and_is_not_run_again(finished, monkeypatch):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from conftest import COMPARISON_ALARM
 from hypothesis import assume, example, given, settings, strategies as st
 
 from rst_theory import problems
@@ -582,13 +583,13 @@ def test_random_quadratic_has_the_spectrum_it_says():
     lam = problem.eigenvalues
     assert (lam.min(), lam.max()) == (1e-3, 10.0) == (problem.constants.mu, problem.constants.L)
     assert problem.noise == 0.25 and problem.dimension == 4000
-    # Log-uniform: the Kolmogorov distance exceeds sqrt(ln(2/a)/(2 n)) with probability at most a = 1e-8
+    # Log-uniform: the Kolmogorov distance exceeds sqrt(ln(2/a)/(2 n)) with probability at most a
     # (Dvoretzky, Kiefer, Wolfowitz, Massart).
     inner = np.sort(lam)[1:-1]
     u = np.log(inner / 1e-3) / np.log(1e4)
     n = len(u)
     distance = np.maximum(np.arange(1, n + 1) / n - u, u - np.arange(n) / n).max()
-    assert distance < math.sqrt(math.log(2e8) / (2 * n))
+    assert distance < math.sqrt(math.log(2 / COMPARISON_ALARM) / (2 * n))
     np.testing.assert_array_equal(lam, Quadratic.random(4000, L=10.0, mu=1e-3, seed=3).eigenvalues)
     assert not np.array_equal(lam, Quadratic.random(4000, L=10.0, mu=1e-3, seed=4).eigenvalues)
 
@@ -765,13 +766,13 @@ def test_the_variance_bound_is_sharper_than_the_mean_square_and_nearly_attained(
 
 
 def test_minibatches_are_drawn_uniformly_with_replacement():
-    problem = LogisticRegression(BENIGN, BENIGN_LABELS, 0.1, batch=100)
+    problem = LogisticRegression(BENIGN, BENIGN_LABELS, 0.1, batch=1000)
     minibatch = problem.sample(np.random.default_rng(0), 3)
-    assert minibatch.shape == (3, 100) and minibatch.dtype.kind == "i"
-    assert set(minibatch.ravel()) == set(
-        range(40)
-    )  # misses one with probability 40 (39/40)^300 = .02; seeded
-    np.testing.assert_array_equal(minibatch, np.random.default_rng(0).integers(40, size=(3, 100)))
+    assert minibatch.shape == (3, 1000) and minibatch.dtype.kind == "i"
+    missed = 40 * (39 / 40) ** 3000  # bounds the probability that a row is in none
+    assert missed < COMPARISON_ALARM
+    assert set(minibatch.ravel()) == set(range(40))
+    np.testing.assert_array_equal(minibatch, np.random.default_rng(0).integers(40, size=(3, 1000)))
 
 
 def test_row_indices_are_checked():
