@@ -17,13 +17,15 @@ __all__ = ["plot_pareto"]
 _HEAD, _TOP, _BOTTOM, _LEFT, _RIGHT, _HEIGHT = 0.2, 0.3, 0.44, 0.54, 0.08, 1.8
 _MARGIN = 0.005
 _APART = 0.012  # of methods of one cost, in pairs per step
+_LONG = 5.0  # times the median length: an interval that does not set the scale
 
 
 @style.styled
 def plot_pareto(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
     """Test accuracy of every tuned method over the pairs per step; a panel for each setting.
 
-    Lines are 99 % intervals of the mean. The band lies within half a point of the mean of SAM.
+    Lines are 99 % intervals of the mean. The band lies within half a point of the mean of SAM. An interval
+    several times as long as the others of its panel, as one run that gave way makes it, leaves the panel.
 
     Args:
         rows: of the table `pareto`.
@@ -38,7 +40,7 @@ def plot_pareto(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
     room = width / beside
     block = _TOP + _HEIGHT + _BOTTOM
     figure = style.blank(width, _HEAD + -(-len(settings) // beside) * block)
-    style.key(figure, "line: 99 % interval of the mean; band: within half a point of SAM")
+    style.key(figure, "line: 99 % interval of the mean (a long one is cut); band: within half a point of SAM")
     for i, setting in enumerate(settings):
         line, column = divmod(i, beside)
         left, top = column * room + _LEFT, _HEAD + line * block + _TOP
@@ -58,20 +60,34 @@ def _draw(axes: Axes, rows: Sequence[Row]) -> None:
     columns = [[row for row in rows if row["p"] == p] for p in sorted({row["p"] for row in rows})]
     for column in columns:
         column.sort(key=lambda row: -row["accuracy"])  # the best on top
+    low, high = _limits(rows, [sam + _MARGIN for sam in sams])
     for i, column in enumerate(columns):
         for place, row in enumerate(column):
             x = row["pairs_per_step"] + _APART * (2 * place - len(column) + 1)
             shade = style.colour(row["method"])
             axes.plot([x, x], [row["accuracy_low"], row["accuracy_high"]], color=shade, lw=2.4, alpha=0.4)
             axes.plot([x], [row["accuracy"]], "o", color=shade, ms=3.6)
-            _name(axes, row, x, above=_above(columns, i, place))
+            above = _above(columns, i, place)
+            end = min(row["accuracy_high"], high) if above else max(row["accuracy_low"], low)
+            _name(axes, row, (x, end), above=above)
     axes.set_xlim(0.9, 2.1)
     axes.set_xticks([1, 1.25, 1.5, 1.75, 2])
-    low = min(row["accuracy_low"] for row in rows)
-    high = max([row["accuracy_high"] for row in rows] + [sam + _MARGIN for sam in sams])
     pad = 0.14 * (high - low)
     axes.set_ylim(low - pad, high + pad)
     axes.locator_params(axis="y", nbins=6)
+
+
+def _limits(rows: Sequence[Row], others: Sequence[float]) -> tuple[float, float]:
+    """The least and the largest accuracy that the panel shows: every mean, every interval but a long one."""
+    lengths = sorted(row["accuracy_high"] - row["accuracy_low"] for row in rows)
+    usual = [
+        row
+        for row in rows
+        if row["accuracy_high"] - row["accuracy_low"] <= _LONG * lengths[len(lengths) // 2]
+    ]
+    means = [row["accuracy"] for row in rows]
+    low = min(means + [row["accuracy_low"] for row in usual])
+    return low, max([*means, *others] + [row["accuracy_high"] for row in usual])
 
 
 def _above(columns: Sequence[Sequence[Row]], i: int, place: int) -> bool:
@@ -86,10 +102,10 @@ def _short(row: Row) -> str:
     return str(row["method"]).partition(" ")[0]
 
 
-def _name(axes: Axes, row: Row, x: float, *, above: bool) -> None:
+def _name(axes: Axes, row: Row, end: tuple[float, float], *, above: bool) -> None:
     axes.annotate(
         _short(row),
-        (x, row["accuracy_high"] if above else row["accuracy_low"]),
+        end,
         xytext=(0, 2 if above else -2),
         textcoords="offset points",
         ha="center",
