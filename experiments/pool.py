@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -39,7 +41,7 @@ def spread(
             module of the function makes all its results new.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    with ProcessPoolExecutor(processes, context, _end_with_the_caller) as pool:
         if keep is None:
             futures = [pool.submit(function, *task) for task in tasks]
         else:
@@ -52,6 +54,18 @@ def spread(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         results.extend(future.result() for future in futures)
+
+
+def _end_with_the_caller() -> None:
+    """In a worker: without it, one whose caller was killed would wait for its next task for ever."""
+    caller = multiprocessing.parent_process()
+    assert caller is not None
+
+    def follow() -> None:
+        caller.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _kept(file: Path, function: Callable[..., Result], task: tuple[Any, ...]) -> Result:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         simulate as simulate,
         simulate_grid as simulate_grid,
     )
+    from rst_theory.testing import check_problem as check_problem, check_schedule as check_schedule
     from rst_theory.training import RunRecord as RunRecord, TrainConfig as TrainConfig, train as train
     from rst_theory.trials import Trials as Trials
 
@@ -76,6 +77,7 @@ _HOME = {
     "optim": ("RST",),
     "allocation": ("allocate",),
     "certificates": ("Certificate", "certify"),
+    "testing": ("check_problem", "check_schedule"),
     "training": ("RunRecord", "TrainConfig", "train"),
     "plots": (),
     "report": ("render",),

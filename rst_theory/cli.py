@@ -1,8 +1,19 @@
-"""The command line: argument parsing and printing, nothing else."""
+"""The command line: argument parsing and printing, nothing else.
+
+The exit status of every command:
+
+    0    done
+    1    a defect of the program, with a traceback
+    2    refused: bad arguments, a damaged file, a folder that another run uses or that cannot be written to,
+         a full disk, too little memory, an extra that is not installed, a run that diverged; a line on stderr
+         says which
+    130  interrupted, by Ctrl-C or while training SIGTERM
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -28,6 +39,8 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="rst-theory",
     help="Theory, simulation and training with Randomized Sharpness-Aware Training (arXiv 2203.09962).",
+    epilog="Exit status: 0 done; 2 refused (arguments, files, disk, memory, a run that diverged), with a "
+    "line that says why; 130 interrupted; 1 a defect of the program.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -59,19 +72,25 @@ Results = Annotated[Path, typer.Option(help="The folder that holds the tables.")
 _FILE_WIDTH = 160
 """Columns of a table that goes into a file or a pipe."""
 
-REFUSALS = (ValueError, TypeError, ArithmeticError, OSError, ImportError)
-"""What a bad argument or a bad file raises, as opposed to a defect of the program."""
+_INTERRUPTED = 130
+
+REFUSALS = (ValueError, TypeError, ArithmeticError, OSError, ImportError, MemoryError)
+"""What a bad argument, a bad file or a full disk raises, as opposed to a defect of the program."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 on success, 2 for bad arguments or files, 130 after an interrupt."""
+    """Run a command.
+
+    Returns:
+        The exit status: 0 done, 2 refused, 130 interrupted; see the top of this module.
+    """
     try:
         status = app(args=arguments, standalone_mode=False)
+        _flush()
     except typer.Exit as done:
         return int(done.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
-        return 130
+        status = _INTERRUPTED  # which newer versions of Typer return
     except REFUSALS as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -81,7 +100,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         error.show()
         return int(getattr(error, "exit_code", 2))
+    if status == _INTERRUPTED:
+        print("interrupted", file=sys.stderr)
     return status if isinstance(status, int) else 0
+
+
+def _flush() -> None:
+    """Write out what was printed: Python itself would try as it ends, too late for a status.
+
+    Raises:
+        OSError: it cannot be written, to a full disk or to a reader that is gone.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try again
+        raise
 
 
 @app.command()
@@ -464,7 +498,7 @@ class _TrainingTable:
             "train loss": f"{epoch.train_loss:.4f}",
             "test accuracy": f"{epoch.test_accuracy:.4f}",
             "pairs": f"{epoch.pairs:,} of {self._pairs:,}",
-            "images/s": f"{epoch.number * self._config.examples / epoch.seconds:,.0f}",
+            "images/s": f"{epoch.number * self._config.examples / max(epoch.seconds, 1e-9):,.0f}",
             "time left": str(timedelta(seconds=round(left))),
         }
         if self._live is None:

@@ -6,35 +6,125 @@ CSV with the columns that hold single values, for people and spreadsheets.
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import io
 import json
+import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_json", "read_table", "write_atomically", "write_json", "write_table"]
+__all__ = [
+    "alone_in",
+    "read_json",
+    "read_table",
+    "write_atomically",
+    "write_json",
+    "write_table",
+    "write_together",
+]
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of a formula."""
+
+_NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+"""What a file system says that has no locks for folders."""
+
+_log = logging.getLogger("rst_theory")
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file so that a reader, or a crash at any moment, sees the old content or the new, never a part.
 
     The bytes go to a temporary file in the same folder and onto the disk before they take the name.
+
+    Raises:
+        OSError: it cannot be written; the message names the file, and the old one is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, bytes | str]) -> None:
+    """Write several files as `write_atomically` does, all onto the disk before the first takes its name.
+
+    So where the disk is full, all the old ones stay.
+
+    Raises:
+        OSError: one cannot be written; the message names it.
+    """
+    temporaries: dict[Path, str] = {}
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _said_of(path):
+                descriptor, temporaries[path] = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content.encode() if isinstance(content, str) else content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.chmod(temporaries[path], 0o644)
+        for path, temporary in temporaries.items():
+            with _said_of(path):
+                os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        for temporary in temporaries.values():
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    """Errors of the system name this file: those of writing name none, others a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Within it nobody else is `alone_in` the folder: no other process, and no other call in this one.
+
+    The lock is the kernel's, on the folder itself: no file is left behind, and it ends with the process,
+    however that ends. Where the file system knows no such locks (some network drives), this is logged, and
+    nothing protects the folder; likewise on Windows.
+
+    Args:
+        folder: is made if it is not there.
+
+    Raises:
+        BlockingIOError: another run is in it.
+        OSError: it cannot be made, or not be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "this folder cannot be written to", str(folder))
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            said = "another run is writing to this folder: give each a folder of its own, or wait"
+            raise BlockingIOError(error.errno, said, str(folder)) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            _log.warning("%s cannot be locked (%s): only one run may write to it", folder, error.strerror)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -44,7 +134,11 @@ def write_json(path: Path, value: Any) -> None:
         ValueError: a NaN or an infinity.
         TypeError: something that is not plain data.
     """
-    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(path, _json(value))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -52,19 +146,32 @@ def read_json(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not JSON; the message names the file.
+        ValueError: not JSON, or nested deeper or with longer numbers than Python reads; the message names
+            the file.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=_refuse)
+        if "\\ud" in text.lower():  # half of a pair of surrogates is no character, and could not be written
+            _json(value).encode()
+        return value
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"JSON has no {constant}")
 
 
 def write_table(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as `name`.json and `name`.csv in a folder; lists go into the JSON only.
 
+    In the CSV, a text that a spreadsheet would run as a formula, one that begins with = + - @ or a tab, has
+    an apostrophe before it.
+
     Raises:
         ValueError: no rows, or rows whose keys differ.
+        OSError: a file cannot be written; the old ones are still there.
     """
     if not rows:
         raise ValueError(f"table {name!r} has no rows")
@@ -72,13 +179,20 @@ def write_table(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> N
     for row in rows:
         if list(row) != columns:
             raise ValueError(f"table {name!r}: rows differ in columns, {columns} and {list(row)}")
-    write_json(folder / f"{name}.json", {"columns": columns, "rows": [dict(row) for row in rows]})
+    table = _json({"columns": columns, "rows": [dict(row) for row in rows]})
     flat = [c for c in columns if not any(isinstance(row[c], list | dict) for row in rows)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(flat)
-    writer.writerows([row[c] for c in flat] for row in rows)
-    write_atomically(folder / f"{name}.csv", text.getvalue())
+    writer.writerow([_no_formula(c) for c in flat])
+    writer.writerows([_no_formula(row[c]) for c in flat] for row in rows)
+    write_together({folder / f"{name}.json": table, folder / f"{name}.csv": text.getvalue()})
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    marked = f"'{value}" if value.startswith(_FORMULA) else value
+    return marked.replace("\r\n", "\n").replace("\r", "\n")  # which csv would leave as it is, to end a row
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
@@ -91,6 +205,9 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     table = read_json(path)
     if not isinstance(table, dict) or not isinstance(table.get("rows"), list):
         raise ValueError(f"{path} is not a table: it has no list of rows")
-    if not all(isinstance(row, dict) and set(row) == set(table.get("columns", ())) for row in table["rows"]):
+    columns = table.get("columns")
+    if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
+        raise ValueError(f"{path} is not a table: it has no list of columns")
+    if not all(isinstance(row, dict) and set(row) == set(columns) for row in table["rows"]):
         raise ValueError(f"{path} is not a table: its rows differ from its columns")
     return list(table["rows"])

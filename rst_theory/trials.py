@@ -183,7 +183,10 @@ def sequences(
 
 
 def _independent(p: FloatArray, seed: int, replicas: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    return np.asarray(uniform(seed, np.arange(p.size), replicas) < p)
+    # The steps of a long run too come a part at a time: the generator takes two hundred bytes for a coin.
+    parts = (slice(first, first + _DRAWN_TOGETHER) for first in range(0, p.size, _DRAWN_TOGETHER))
+    t = np.arange(p.size)
+    return np.concatenate([uniform(seed, t[part], replicas) < p[part] for part in parts], axis=1)
 
 
 def _systematic(p: FloatArray, seed: int, replicas: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

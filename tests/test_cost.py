@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from fractions import Fraction
 from typing import get_args
@@ -244,7 +245,7 @@ def test_tails_sum_from_the_small_end() -> None:
 @pytest.mark.parametrize("kind", ["independent", "systematic"])
 def test_the_trials_follow_the_law(kind: str) -> None:
     """All replicas together are one long run: its cost must lie in its law's interval."""
-    T, replicas = 60, 300
+    T, replicas = 60, 2000
     p = Linear(0.0, 0.5).probabilities(T)
     law = CostLaw(p, T, kind)
     costs = [Trials(p, seed=7, kind=kind, replica=r).extra_pairs for r in range(replicas)]
@@ -417,3 +418,37 @@ def test_the_eventual_mean_is_the_mean_of_long_runs(T: int) -> None:
         assert not eventual.has(sympy.Piecewise)
         expected = schedule.values(T).sum()
         assert float(eventual.subs(symbol, T)) == pytest.approx(expected, rel=NUMERIC)
+
+
+# What mutants of the room showed to be missing
+
+
+def test_a_law_is_itself_alone_and_cannot_be_changed() -> None:
+    law, other = CostLaw([0.5, 0.25], np.int64(2)), CostLaw([0.5, 0.25], 2)
+    assert law != other and len({law, other}) == 2
+    assert type(law.T) is int
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        law.T = 3  # type: ignore[misc]
+
+
+def test_outside_the_support_nothing_has_a_probability() -> None:
+    law = CostLaw([0.5, 0.25], 2)
+    for k in (-1, -1000, 3, 1000):
+        assert law.log_pmf(k) == -math.inf
+    for far in (10**400, 1e300, math.inf):
+        assert (law.cdf(far), law.sf(far), law.cdf(-far), law.sf(-far)) == (1, 0, 0, 1)
+        assert law.tail_bound(far) == law.tail_bound(-far) == 0
+
+
+def test_extreme_quantiles() -> None:
+    """The greatest value is one even where its probability underflows; 0 may be one of the upper half."""
+    assert CostLaw([1e-200] * 3, 3).quantile(1) == 3
+    assert CostLaw([0.1], 1).quantile(0.6) == 0
+    assert CostLaw([0.1], 1).quantile(0.95) == 1
+
+
+def test_certain_trials_leave_no_tail() -> None:
+    law = CostLaw([1.0, 0.0], 2)
+    for method in ("chernoff", "hoeffding"):
+        assert law.tail_bound(2, method) == law.tail_bound(0, method) == 0
+        assert law.tail_bound(1, method) == 1

@@ -309,3 +309,22 @@ def test_nothing_is_written_to():
 def test_an_unknown_ascent_is_named():
     with pytest.raises(ValueError, match="'normalized' or 'unnormalized'; got 'sharp'"):
         ascend(np.ones(2), np.ones(2), 0.1, "sharp")
+
+
+# What mutants of the room showed to be missing
+
+
+def test_a_step_without_a_mixing_coefficient_is_the_step_of_sam():
+    x = np.array([3.0, 4.0])
+    y = x + 0.5 * x / 5.0  # of f = ||x||^2/2, whose gradient is x
+    np.testing.assert_allclose(step(x, lambda z: z, True, 0.1, 0.5), x - 0.1 * y, rtol=ONE_STEP)
+
+
+def test_a_matrix_without_a_direction_stays():
+    x, zero = sympy.Matrix([1, 2]), sympy.zeros(2, 1)
+    assert ascend(x, zero, sympy.Rational(1, 2)) == x
+
+
+def test_numbers_need_no_library():
+    number = type("Number", (Fraction,), {"__module__": "of_no_library"})
+    assert ascend(Fraction(1), number(-3, 4), Fraction(1, 2)) == Fraction(1, 2)

@@ -1,8 +1,11 @@
 """The vocabulary: domains, quantities, assumptions, constants."""
 
+import dataclasses
 import math
 import pickle
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,3 +223,36 @@ def test_a_quantity_of_ones_own_works_alike():
     assert width.check(2) == 2.0
     with pytest.raises(DomainError, match=r"width w in \(0, 2\]; got 0"):
         width.check(0)
+
+
+# What mutants of the room showed to be missing
+
+
+def test_the_table_is_the_one_in_the_notes():
+    notes = (Path(__file__).parents[1] / "paper_notes" / "notation.md").read_text(encoding="utf-8")
+    notes = notes.partition("A propagation pair")[0]
+    rows = re.findall(r"^\| `(\w+)` \| \$(.+)\$ \| (.+) \| (?:(integer) in )?(.+) \|$", notes, re.MULTILINE)
+    table = [(q.key, q.latex, q.name, "integer" * q.integer, str(q.domain)) for q in QUANTITIES.values()]
+    assert rows == table and list(QUANTITIES) == [key for key, *_ in rows]
+
+
+def test_the_vocabulary_cannot_be_changed():
+    for value, field in ((Interval(0, 1), "low"), (QUANTITIES["p"], "key"), (ProblemConstants(1.0), "L")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, field, 2)
+
+
+def test_everything_real_can_be_asked_for_membership():
+    assert Interval(0, 1).contains([Fraction(1, 2), 2**70, True]).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("below, words", [(None, "3 <= n"), (5, "3 <= n < 5")])
+def test_a_natural_out_of_range_is_told_its_range(below, words):
+    with pytest.raises(DomainError, match=f"^required: {words}; got 2$") as caught:
+        natural("n", 2, 3, below)
+    assert (caught.value.condition, caught.value.value, caught.value.at) == (words, 2, "")
+
+
+def test_an_integer_is_asked_for_as_one():
+    with pytest.raises(DomainError, match=r"number of steps steps an integer in \[1, inf\); got 1.5$"):
+        QUANTITIES["steps"].check(1.5)

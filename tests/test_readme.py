@@ -13,7 +13,7 @@ def examples(root):
     return re.findall(r"```python\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("index", range(6))
+@pytest.mark.parametrize("index", range(7))
 def test_example_runs_without_a_warning(index, request):
     root = request.config.rootpath
     code = examples(root)[index]
@@ -24,5 +24,5 @@ def test_example_runs_without_a_warning(index, request):
     assert done.stdout
 
 
-def test_there_are_six_examples(request):
-    assert len(examples(request.config.rootpath)) == 6
+def test_there_are_seven_examples(request):
+    assert len(examples(request.config.rootpath)) == 7

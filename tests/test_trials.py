@@ -218,9 +218,12 @@ def test_the_comb_survives_more_than_2_to_the_11_certain_steps():
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_marginal_is_kept(kind):
     p, runs = np.array([0.0, 0.03, 0.5, 0.9, 0.25, 0.77, 1.0, 0.1]), 4_000
-    counts = np.sum([Trials(p, seed, kind).sequence() for seed in range(runs)], axis=0)
-    law, alarm = stats.binom(runs, p), COMPARISON_ALARM / p.size
-    assert (law.ppf(alarm / 2) <= counts).all() and (counts <= law.isf(alarm / 2)).all()
+    of_seeds = np.array([Trials(p, seed, kind).sequence() for seed in range(runs)])
+    of_replicas = sequences(p, 1, kind, np.arange(50 * runs))
+    for coins in (of_seeds, of_replicas):
+        law, alarm = stats.binom(len(coins), p), COMPARISON_ALARM / (2 * p.size)
+        counts = coins.sum(axis=0)
+        assert (law.ppf(alarm / 2) <= counts).all() and (counts <= law.isf(alarm / 2)).all()
 
 
 @pytest.mark.parametrize("other", ["seed", "step", "replica"])
@@ -228,11 +231,11 @@ def test_coins_are_uncorrelated_along_every_axis(other):
     n = 10**5
     table = uniform(11, np.arange(n + 1), 0)
     neighbours = {
-        "seed": np.array([uniform(seed, 0) for seed in range(2, 3002)]),
+        "seed": np.array([uniform(seed, 0) for seed in range(2, 10_002)]),
         "step": table[1:],
         "replica": uniform(11, np.arange(n), 1),
     }[other]
-    first = uniform(1, 0, np.arange(1, 3001)) if other == "seed" else table[:n]
+    first = uniform(1, 0, np.arange(1, 10_001)) if other == "seed" else table[:n]
     correlation = 12 * np.mean((first - 0.5) * (neighbours - 0.5))
     assert abs(correlation) <= z_threshold(3) / math.sqrt(len(first))
     assert abs(neighbours.mean() - 0.5) <= z_threshold(3) / math.sqrt(12 * len(first))
@@ -318,3 +321,22 @@ def test_many_runs_at_once_are_the_runs_one_by_one(kind, T):
     assert sequences(p, 9, kind, np.empty(0, dtype=int)).shape == (0, T)
     with pytest.raises(DomainError, match="replica"):
         sequences(p, 9, kind, [2**32])
+
+
+# What mutants of the room showed to be missing
+
+
+@pytest.mark.parametrize(
+    "name, call",
+    [
+        ("counter", lambda: philox4x32([0, 0, 0, 2**32], [0, 0])),
+        ("key", lambda: philox4x32([0, 0, 0, 0], [0, 2**32])),
+        ("t", lambda: uniform(0, 2**64)),
+        ("t", lambda: uniform(0, np.array([-1]))),
+        ("replica", lambda: uniform(0, 0, 2**32)),
+        ("seed", lambda: uniform(2**64, 0)),
+    ],
+)
+def test_what_is_out_of_range_is_named(name, call):
+    with pytest.raises(DomainError, match=rf"^required: 0 <= {name} < 2?\d+; got"):
+        call()

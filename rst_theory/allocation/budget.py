@@ -72,7 +72,8 @@ def allocate(
     mean = QUANTITIES["p"].check(budget)
     least = np.zeros(w.size)
     if max_gamma is not None:
-        least = sequence(degree, w.size, QUANTITIES["degree"]) / _LIMIT.check(max_gamma)
+        with np.errstate(over="ignore"):  # infinite where no budget is enough
+            least = sequence(degree, w.size, QUANTITIES["degree"]) / _LIMIT.check(max_gamma)
     return Tabulated(tuple(water_filling(w, mean * w.size, least)))
 
 

@@ -179,8 +179,8 @@ class CostLaw:
         if method not in get_args(TailMethod):
             raise ValueError(f"method must be one of {', '.join(get_args(TailMethod))}; got {method!r}")
         d = abs(k - self.mean)
-        if d == 0:
-            return 1.0
+        if d == 0 or math.isinf(d):
+            return 0.0 if d else 1.0
         law = self._law
         if not isinstance(law, PoissonBinomial):
             return self.sf(math.ceil(k) - 1) if k > self.mean else self.cdf(k)
@@ -243,6 +243,8 @@ class CostLaw:
 def _threshold(k: float) -> float:
     try:
         number = float(k)
+    except OverflowError:  # an integer beyond all floats
+        return math.inf if k > 0 else -math.inf
     except (TypeError, ValueError) as error:
         raise TypeError(f"k must be a real number; got {k!r}") from error
     if math.isnan(number):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["FiniteChecks"]
+from rst_theory.optim.shards import local
+
+__all__ = ["FiniteChecks", "names", "not_finite"]
 
 
 class FiniteChecks:
@@ -17,17 +21,6 @@ class FiniteChecks:
     def __init__(self) -> None:
         self.captured: list[tuple[str, Tensor]] = []  # those of a graph being captured: noted at its replays
         self._open: deque[tuple[str, Tensor, torch.cuda.Event | None]] = deque()
-
-    def require(self, size: float | Tensor, what: str) -> None:
-        """Check a length: now where it is a number, later where it is a tensor.
-
-        Raises:
-            FloatingPointError: a number that is infinite or NaN.
-        """
-        if isinstance(size, Tensor):
-            self.note(size, what)
-        elif not math.isfinite(size):
-            raise FloatingPointError(f"{what} is {size}; the weights are untouched")
 
     def note(self, size: Tensor, what: str) -> None:
         """Have a length looked at by a later call of `raise_late`."""
@@ -43,8 +36,11 @@ class FiniteChecks:
         elif not size.is_meta:
             self._open.append((what, size, None))
 
-    def raise_late(self) -> None:
+    def raise_late(self, blame: Callable[[], str] = str) -> None:
         """Look at the lengths of earlier steps that have arrived.
+
+        Args:
+            blame: says which parameters are not finite.
 
         Raises:
             FloatingPointError: one of them is infinite or NaN; the step has been taken.
@@ -53,8 +49,33 @@ class FiniteChecks:
             what, size, _ = self._open.popleft()
             if not math.isfinite(float(size)):
                 self._open.clear()
-                raise FloatingPointError(f"{what} was {float(size)}; the weights have taken that step")
+                raise FloatingPointError(
+                    f"{what} was {float(size)}; the weights have taken that step{blame()}"
+                )
 
 
 def _arrived(event: torch.cuda.Event | None) -> bool:
     return event is None or bool(event.query())  # type: ignore[no-untyped-call]
+
+
+def not_finite(values: Iterable[tuple[str, Tensor | None]]) -> str:
+    """Words on the tensors among these that are not finite, as "; not finite: layer.weight", or none."""
+    wrong = [name for name, x in values if x is not None and not _is_finite(x)]
+    return f"; not finite: {', '.join(wrong)}" if wrong else ""
+
+
+def _is_finite(x: Tensor) -> bool:
+    x = local(x.detach())
+    return bool(torch.isfinite(x.coalesce().values() if x.is_sparse else x).all())
+
+
+def names(groups: Iterable[Mapping[str, Any]], model: nn.Module | None) -> dict[Tensor, str]:
+    """What each parameter is called: by its group, by the model, or by its place."""
+    known: dict[Tensor, str] = {}
+    if model is not None:
+        known.update((p, name) for name, p in model.named_parameters())
+    for i, group in enumerate(groups):
+        own = group.get("param_names") or [f"parameter {j} of group {i}" for j in range(len(group["params"]))]
+        for p, name in zip(group["params"], own, strict=True):
+            known.setdefault(p, name)
+    return known

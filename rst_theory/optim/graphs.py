@@ -108,7 +108,7 @@ class GraphedStep:
             self._captured[trial] = self._capture()
         captured = self._captured[trial]
         _require_equal(captured.numbers, _numbers(optimizer))
-        optimizer._checks.raise_late()
+        optimizer._checks.raise_late(optimizer._blamed)
         captured.graph.replay()
         for what, size in captured.lengths:
             optimizer._checks.note(size, f"{what}{_of_step(t)}")

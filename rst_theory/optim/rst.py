@@ -18,7 +18,7 @@ from rst_theory.notation import Ascent
 from rst_theory.optim.ascent import Point, ascend
 from rst_theory.optim.compilation import uncompiled, uncompiled_context
 from rst_theory.optim.data_parallel import LocalPass
-from rst_theory.optim.finiteness import FiniteChecks
+from rst_theory.optim.finiteness import FiniteChecks, names, not_finite
 from rst_theory.optim.gradients import share_memory, spoil_gradients, take_gradients
 from rst_theory.optim.groups import GroupPerturbations, Perturb
 from rst_theory.optim.lengths import length
@@ -313,10 +313,12 @@ class RST(Optimizer):
                 where it has; or another scaler than `perturbed` was given.
             DomainError: a step beyond total_steps.
             FloatingPointError: without a scaler, the first gradient or the direction of a perturbed step is
-                not finite, or a direction that is to be clipped. On the CPU the weights are untouched;
-                elsewhere this is told one step late, so as not to wait.
+                not finite, or a direction that is to be clipped, or on the CPU both the loss and its
+                gradient. The message has the step, its trial, the length of the gradient and the names of
+                the parameters. On the CPU the weights are untouched; elsewhere this is told one step late,
+                so as not to wait.
         """
-        self._checks.raise_late()
+        self._checks.raise_late(self._blamed)
         loss = self._update(closure, _enabled(scaler))
         self.perturbed_steps += self._trial()
         self.steps_taken += 1
@@ -330,6 +332,8 @@ class RST(Optimizer):
                 raise TypeError("perturbed() has run the second pass of this step: call step without closure")
             with self._first_pass(), torch.enable_grad():
                 loss = closure()
+            if scaler is None:
+                self._require_finite(loss)
             if perturb:
                 with self._perturbed(scaler), torch.enable_grad():
                     closure()
@@ -437,7 +441,7 @@ class RST(Optimizer):
         elif not math.isfinite(size):
             if scaler is not None:
                 return False
-            raise FloatingPointError(f"{what} is {float(size)}; the weights are untouched")
+            raise self._refusal(what, float(size))
         self._perturbation.move(moves)
         return True
 
@@ -488,10 +492,37 @@ class RST(Optimizer):
             scaler.unscale_(self.base)
         gradients = [p.grad for p in self._trained() if p.grad is not None]
         size = length(gradients)
-        if scaler is None:
-            self._checks.require(size, f"the length of the direction of step {self.steps_taken}")
+        what = f"the length of the direction of step {self.steps_taken}"
+        if scaler is None and isinstance(size, Tensor):
+            self._checks.note(size, what)
+        elif scaler is None and not math.isfinite(size):
+            raise self._refusal(what, float(size))
         if limit is not None:
             clip(gradients, size, limit)
+
+    def _require_finite(self, loss: object) -> None:
+        """Refuse a loss that is not finite, and whose gradient is not, where it can be seen without waiting.
+
+        Raises:
+            FloatingPointError: they are not.
+        """
+        if not (isinstance(loss, Tensor) and loss.is_cpu and loss.numel() == 1) or loss.isfinite():
+            return
+        size = float(length([p.grad for p in self._trained() if p.grad is not None]))
+        if not math.isfinite(size):
+            what = f"the loss of step {self.steps_taken}, trial {int(self._trial())}, is {loss.item()}"
+            raise self._refusal(f"{what}, the length of its gradient", size)
+
+    def _refusal(self, what: str, size: float) -> FloatingPointError:
+        """What is said of a length that is not finite, with the trial and the parameters that made it so."""
+        called = names(self.param_groups, self._options.model)
+        wrong = not_finite((name, p.grad) for p, name in called.items())
+        said = f"{what} is {size}; the weights are untouched; trial {int(self._trial())}{wrong}"
+        return FloatingPointError(said)
+
+    def _blamed(self) -> str:
+        """Which weights are not finite, once a step has been taken."""
+        return not_finite((name, p) for p, name in names(self.param_groups, self._options.model).items())
 
     def _trial(self) -> bool:
         return self._plan.trial(self.steps_taken)

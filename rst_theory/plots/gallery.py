@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rst_theory.files import write_atomically
+from rst_theory.files import write_together
 from rst_theory.plots import style
 from rst_theory.plots.accuracy import plot_accuracy, plot_fashion
 from rst_theory.plots.allocation import plot_allocation
@@ -98,14 +98,14 @@ def draw_all(results: Path, folder: Path) -> list[Path]:
     Raises:
         NotADirectoryError: there is no such results folder.
         ResultsError: a file is malformed; the message names the file, the row and the field.
+        OSError: a file cannot be written; then the old ones are still there.
     """
-    contents = {
+    contents: dict[Path, bytes | str] = {
         Path(folder) / f"{key}.{ending}": encoded(figure, ending)
         for key, figure in figures(results).items()
         for ending in ("png", "svg")
     }
-    for path, content in contents.items():
-        write_atomically(path, content)
+    write_together(contents)
     return list(contents)
 
 

@@ -8,6 +8,7 @@ None, a file that is wrong is an error.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -72,7 +73,9 @@ class Field:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max  # of a long integer too, which has no float
 
 
 _KINDS: dict[str, Callable[[Any], bool]] = {
@@ -463,7 +466,9 @@ def _check_row(name: str, row: object, only: Sequence[str], place: str) -> None:
         if only and key not in only:
             continue
         if key not in row:
-            raise ResultsError(f"{place}: field {key!r} is missing")
+            raise ResultsError(
+                f"{place}: field {key!r} is missing; if an older version wrote it, run its experiment again"
+            )
         problem = field.problem(row[key])
         if problem:
             raise ResultsError(f"{place}: field {key!r} {problem}")

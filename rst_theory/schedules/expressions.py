@@ -17,6 +17,7 @@ import ast
 import functools
 import operator
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,9 @@ def parse(text: str) -> ast.expr:
         why = f"the character {foreign[0]!r} is not part of the language"
         raise ValueError(f"in the formula {text!r}, column {foreign.start() + 1}: {why}")
     try:
-        tree = ast.parse(text, mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Python's grammar will not read for long, such as 1if
+            tree = ast.parse(text, mode="eval").body
     except (SyntaxError, MemoryError, RecursionError) as error:
         column = getattr(error, "offset", None) or 1
         raise ValueError(f"in the formula {text!r}, column {column}: not a formula") from error
@@ -325,7 +328,7 @@ def limit_of_mean(text: str) -> sympy.Expr:
         limit = _limit(scaled.rewrite([sympy.Abs, sympy.Min, sympy.Max], sympy.Piecewise), n)
         mean = sympy.simplify(sympy.integrate(limit, (u, 0, 1)))
         found = mean.is_comparable and mean.is_finite  # no unevaluated integral, no range, no infinity
-    except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
+    except (NotImplementedError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"no closed form found for the limiting mean of {text!r}") from error
     if not found:
         raise ValueError(f"no closed form found for the limiting mean of {text!r}")

@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 _EXACT_TERMS = 1000  # a sum of more terms than this stays an unevaluated SymPy Sum
+_MAX_DEPTH = 20  # of Joined schedules within each other: far from where Python's stack ends
+_MAX_PERIOD = 2**53  # the floats count steps exactly up to here
 
 
 @dataclass(frozen=True, repr=False)
@@ -205,6 +207,8 @@ class Periodic(Schedule):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "every", natural("Periodic every", self.every, least=1))
+        if self.every > _MAX_PERIOD:
+            raise DomainError(f"Periodic every <= {_MAX_PERIOD}", self.every)
 
     @property
     def has_horizon(self) -> bool:
@@ -235,7 +239,10 @@ class Tabulated(Schedule):
     table: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        table = np.asarray(self.table, dtype=np.float64)
+        try:
+            table = np.asarray(self.table, dtype=np.float64)
+        except OverflowError as error:
+            raise DomainError("Tabulated values finite and >= 0", "an integer beyond all floats") from error
         if table.ndim != 1 or table.size == 0:
             raise ValueError(f"Tabulated needs values of shape (T,) with T >= 1; got shape {table.shape}")
         bad = ~(np.isfinite(table) & (table >= 0))
@@ -329,6 +336,10 @@ class FromExpression(Schedule):
         return expressions.limit_of_mean(self.text)
 
 
+def _depth(schedule: Schedule) -> int:
+    return 1 + max(_depth(part) for part, _ in schedule.parts) if isinstance(schedule, Joined) else 0
+
+
 @dataclass(frozen=True, repr=False)
 class Joined(Schedule):
     """Schedules one after the other, each on its own clock: ((schedule, fraction of the steps), …).
@@ -348,6 +359,8 @@ class Joined(Schedule):
         for schedule, _ in parts:
             if not isinstance(schedule, Schedule):
                 raise TypeError(f"Joined parts must be (schedule, fraction) pairs; got {schedule!r}")
+        if _depth(self) > _MAX_DEPTH:
+            raise ValueError(f"Joined schedules lie at most {_MAX_DEPTH} deep in each other")
         shares = [share for _, share in parts]
         if not any(map(is_symbolic, shares)):
             total = sum(map(fraction, shares), start=Fraction(0))

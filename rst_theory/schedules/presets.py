@@ -162,24 +162,39 @@ def from_dict(plain: Mapping[str, Any]) -> Schedule:
     """The schedule that `to_dict` described.
 
     Raises:
-        ValueError: an unknown family, or fields that are not exactly those of the family.
+        ValueError: an unknown family, or fields that are not exactly those of the family; as a DomainError
+            a number outside its domain.
+        TypeError: a field of the wrong type.
     """
     if not isinstance(plain, Mapping) or plain.get("family") not in list(FAMILIES):
-        raise ValueError(f"a schedule's dict names its family, one of {', '.join(FAMILIES)}; got {plain!r}")
+        raise ValueError(
+            f"a schedule's dict names its family, one of {', '.join(FAMILIES)}; got {plain!r:.200}"
+        )
     family = FAMILIES[plain["family"]]
     arguments = {key: value for key, value in plain.items() if key != "family"}
     if set(arguments) != set(family.__dataclass_fields__):
         wanted = ", ".join(family.__dataclass_fields__)
-        raise ValueError(f"{plain['family']} has the fields {wanted}; got {', '.join(arguments)}")
+        raise ValueError(f"{plain['family']} has the fields {wanted}; got {', '.join(arguments):.200}")
     if family is Joined:
-        return Joined(tuple((from_dict(part), _number(share)) for part, share in arguments["parts"]))
+        pairs = _entries("parts", arguments, lambda part: isinstance(part, list | tuple) and len(part) == 2)
+        return Joined(tuple((from_dict(part), _number(share)) for part, share in pairs))
     if family is families.Tabulated:
-        return families.Tabulated(tuple(arguments["table"]))
+        return families.Tabulated(_entries("table", arguments, lambda value: isinstance(value, float | int)))
     if family is FromExpression:
         return FromExpression(arguments["text"])
     return family(**{key: _number(value) for key, value in arguments.items()})
 
 
+def _entries(name: str, arguments: Mapping[str, Any], right: Callable[[Any], bool]) -> tuple[Any, ...]:
+    entries = arguments[name]
+    if not isinstance(entries, list | tuple) or not all(map(right, entries)):
+        what = "pairs of a schedule and a number" if name == "parts" else "numbers"
+        raise TypeError(f"the {name} of a schedule must be a list of {what}; got {entries!r:.200}")
+    return tuple(entries)
+
+
+_LONGEST_DECIMAL = 1000
+_LONGEST_FRACTION = 4000  # a decimal as it is kept: as many digits, twice, and those of its exponent
 _NUMBER = re.compile(r"\d+(\.\d*)?([eE][+-]?\d{1,3})?|\.\d+([eE][+-]?\d{1,3})?|\d+/0*[1-9]\d*", re.ASCII)
 _SPECIFICATION = re.compile(r"(?P<name>\w+)(?::(?P<arguments>.*))?", re.DOTALL)
 
@@ -192,7 +207,8 @@ def _number(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    if not _NUMBER.fullmatch(value) or (number := Fraction(value)) > sys.float_info.max:
+    short = len(value) <= (_LONGEST_FRACTION if "/" in value else _LONGEST_DECIMAL)
+    if not short or not _NUMBER.fullmatch(value) or (number := Fraction(value)) > sys.float_info.max:
         raise ValueError(f"{value!r} is not a number such as 0.3, 1e-3 or 1/3")
     return number
 

@@ -24,13 +24,23 @@ __all__ = ["BLOCK", "parts"]
 BLOCK = 256
 """Replicas that run side by side."""
 
+_LARGEST_BLOCK = 2**29  # bytes
+
 
 def parts(setting: Setting, tell: Tell) -> Iterator[Part]:
     """Run the replicas, block by block.
 
     Raises:
+        ValueError: the points of a block would take more than 512 MiB, and the engine ten times that.
         DivergenceError: a replica left the floating-point range; replica and step are named.
     """
+    size = 8 * BLOCK * setting.problem.dimension
+    if size > _LARGEST_BLOCK:
+        raise ValueError(
+            f"the NumPy reference runs {BLOCK} replicas side by side, whose points would take "
+            f"{size / 2**30:.1f} GiB here: take backend='numba', which holds fewer, or no more than "
+            f"{_LARGEST_BLOCK // (8 * BLOCK):,} coordinates"
+        )
     first, end = setting.first, setting.first + setting.replicas
     for origin in range(first - first % BLOCK, end, BLOCK):
         rows = slice(max(first, origin) - origin, min(end, origin + BLOCK) - origin)

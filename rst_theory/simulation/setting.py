@@ -21,11 +21,12 @@ from rst_theory.problems.form import Form
 from rst_theory.schedules import Schedule, sequence
 from rst_theory.simulation.estimates import Moments
 from rst_theory.simulation.sketch import BINS
-from rst_theory.trials import TrialsKind
+from rst_theory.trials import Trials, TrialsKind
 
 __all__ = ["CompilationError", "DivergenceError", "Part", "Setting", "Tell"]
 
 _LARGEST_SKETCH = 2**30  # bytes
+_NAMED = 5  # coordinates that an error names
 
 Tell = Callable[[float], object]
 """Is told how much of a simulation is done, in (0, 1]."""
@@ -37,14 +38,6 @@ class CompilationError(ValueError):
 
 class DivergenceError(ArithmeticError):
     """A replica left the range of floating-point numbers."""
-
-    @classmethod
-    def at(cls, replica: int, t: int) -> DivergenceError:
-        """Where it happened."""
-        return cls(
-            f"replica {replica} left the floating-point range at step t = {t}; "
-            "a smaller eta or rho keeps it bounded"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +156,20 @@ class Setting:
         known = self.problem.minimizer is not None
         return ("squared_gradient_norm", "gap", *(["squared_distance"] if known else []))
 
+    def divergence(self, replica: int, t: int, details: str = "") -> DivergenceError:
+        """What is said where a replica has left the floating-point range.
+
+        Args:
+            replica: its index.
+            t: the step that did it.
+            details: more that is known of it, from "; " on.
+        """
+        trial = Trials(self.p[: t + 1], self.seed, self.trials, replica).draw(t)
+        return DivergenceError(
+            f"replica {replica} left the floating-point range at step t = {t}, trial {int(trial)}{details}; "
+            "a smaller eta or rho keeps it bounded, unless the problem itself gives NaN or infinity"
+        )
+
     def require_finite(self, x: FloatArray, measured: FloatArray | float, t: int, first: int) -> None:
         """Nothing where the points x (n, d) after step t, and what was measured there (n,), are finite.
 
@@ -170,8 +177,18 @@ class Setting:
             DivergenceError: the first of the replicas first, …, first + n - 1 that left the range.
         """
         finite = np.isfinite(x).all(axis=-1) & np.isfinite(measured)
-        if not finite.all():
-            raise DivergenceError.at(first + int(np.argmin(finite)), t)
+        if finite.all():
+            return
+        row = int(np.argmin(finite))
+        wrong = np.flatnonzero(~np.isfinite(x[row]))
+        if wrong.size:
+            several = ", …" if wrong.size > _NAMED else ""
+            details = f"; not finite: coordinates {', '.join(map(str, wrong[:_NAMED]))}{several} of x"
+        else:
+            with np.errstate(all="ignore"):
+                norm = np.linalg.norm(self.problem.gradient(x[row]))
+            details = f"; at a finite x of norm {np.linalg.norm(x[row]):g} the gradient has norm {norm:g}"
+        raise self.divergence(first + row, t, details)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,18 +8,19 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import math
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from rst_theory import display
 from rst_theory.files import write_atomically
-from rst_theory.notation import FloatArray
+from rst_theory.notation import QUANTITIES, FloatArray
 from rst_theory.simulation import sketch
 from rst_theory.simulation.estimates import SLOTS, Estimate, Moments
 
@@ -259,15 +260,22 @@ class Trajectories:
             quantity: Moments(*(arrays[f"{quantity}.{part}"] for part in ("counts", "means", "squares")))
             for quantity in header["quantities"]
         }
+        extra, L = arrays["extra_pairs"], QUANTITIES["L"].check(arrays["L"])
+        QUANTITIES["eta"].check_all(arrays["eta"])
+        if not ((extra >= 0) & (extra <= T)).all():
+            raise ValueError(f"its extra pairs should lie in [0, {T}]")
+        for quantity, m in moments.items():
+            if (m.counts < 0).any() or not np.isfinite(m.means).all() or (m.squares < 0).any():
+                raise ValueError(f"the moments of {quantity} are no moments of numbers")
         if not 1 <= R <= header["replicas"] or any(m.count != R for m in moments.values()):
             raise ValueError("its numbers of replicas contradict each other")
         if not (np.diff(arrays["times"], prepend=-1, append=T) > 0).all():
             raise ValueError(f"times should increase within 0, …, {T - 1}; got {arrays['times']}")
         return cls(
             moments=moments,
-            extra_pairs=arrays["extra_pairs"],
+            extra_pairs=extra,
             eta=arrays["eta"],
-            L=float(arrays["L"]),
+            L=L,
             description=header["description"],
             backend=header["backend"],
             times=arrays["times"],
@@ -299,15 +307,33 @@ class Trajectories:
         return display.stack(display.code(self), measured, pairs)
 
 
+def _require_room(file: IO[bytes], member: zipfile.ZipInfo) -> None:
+    """Nothing where a member holds as many bytes as it announces: NumPy makes room for them beforehand.
+
+    Raises:
+        ValueError: it does not, or is no array.
+    """
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"{member.filename} is an array of version {version}, not (1, 0)")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+        raise ValueError(f"{member.filename} announces {shape} of {dtype} in {member.file_size} bytes")
+
+
 def _read(content: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     """The header and the arrays of an archive, every byte of them checked against its checksum."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"{damaged} is damaged")
+        if damaged is not None:
+            raise ValueError(f"{damaged} is damaged")
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                _require_room(file, member)
     with np.load(io.BytesIO(content)) as archive:
         arrays = {name: archive[name] for name in archive.files}
-    header = json.loads(str(arrays.pop("header")))
+    # As `save` writes it: NumPy would read 4 bytes that are no character as one.
+    header = json.loads(str(arrays.pop("header")).encode("ascii"))
     if header["format"] != _FORMAT:
         raise ValueError(f"its format is {header['format']!r}, not {_FORMAT!r}")
     if header["version"] != _VERSION:
@@ -316,6 +342,7 @@ def _read(content: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     for key, kind in kinds.items():
         if type(header[key]) is not kind:
             raise ValueError(f"{key} in its header is {header[key]!r}")
+    (header["description"] + header["backend"]).encode()  # nor are halves of surrogate pairs
     if tuple(header["quantities"]) not in (_QUANTITIES, _QUANTITIES[:2]):
         raise ValueError(f"it holds the quantities {header['quantities']}")
     return header, arrays

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
@@ -16,7 +15,7 @@ from rst_theory.training.models import MODELS
 from rst_theory.training.rates import Rate
 from rst_theory.trials import Trials, TrialsKind
 
-__all__ = ["Base", "Precision", "TrainConfig"]
+__all__ = ["Base", "Precision", "TrainConfig", "real"]
 
 Precision = Literal["float32", "float64", "bfloat16"]
 Base = Literal["sgd", "adamw"]
@@ -50,6 +49,8 @@ _REAL = {
 _FLAGS = ("nesterov", "adaptive", "channels_last")
 _OPTIONAL = ("degree", "max_gamma", "clip", "test_size")
 _DIGITS_FOR_TRAINING = 900
+_MOST_STEPS = 10**7
+"""Of a run: its trials, radii and coefficients are tables in memory."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,15 @@ class TrainConfig:
                 raise TypeError(f"{name} must be True or False; got {getattr(self, name)!r}")
         for name, domain in _REAL.items():
             if not self._absent(name):
-                self._set(name, _real(name, getattr(self, name), domain))
+                self._set(name, real(name, getattr(self, name), domain))
         for name in ("epochs", "batch_size"):
             self._set(name, natural(name, getattr(self, name), least=1))
         self._set("train_size", natural("train_size", self.examples, 1, below=self._most_examples + 1))
         if self.test_size is not None:
             self._set("test_size", natural("test_size", self.test_size, 1, below=self._all_tests + 1))
         self._set("seed", natural("seed", self.seed, below=2**64))
+        if self.steps > _MOST_STEPS:
+            raise DomainError(f"epochs times the minibatches of one <= {_MOST_STEPS}", self.steps)
         for name, quantity in _SCHEDULED.items():
             value = getattr(self, name)
             if self._absent(name):
@@ -174,7 +177,7 @@ class TrainConfig:
     @property
     def steps_per_epoch(self) -> int:
         """Minibatches of an epoch."""
-        return math.ceil(self.examples / self.batch_size)
+        return -(-self.examples // self.batch_size)
 
     @property
     def steps(self) -> int:
@@ -217,8 +220,11 @@ class TrainConfig:
         """The config that `to_dict` described; fields that are left out have their defaults.
 
         Raises:
+            TypeError: no dict.
             ValueError: an unknown field, or no schedule; and what the constructor raises.
         """
+        if not isinstance(plain, Mapping):
+            raise TypeError(f"the dict of a TrainConfig must be a dict; got {plain!r}")
         unknown = set(plain) - {f.name for f in fields(cls)}
         if unknown or "schedule" not in plain:
             wrong = f"unknown fields {', '.join(sorted(unknown))}" if unknown else "no schedule"
@@ -232,9 +238,12 @@ class TrainConfig:
         """Check that `saved`, from `to_dict` of this version or an older one, describes this config.
 
         Raises:
-            ValueError: it does not; the first difference is named.
+            ValueError: it does not, and the first difference is named; or it describes no config.
         """
-        theirs = TrainConfig.from_dict(saved).to_dict()
+        try:
+            theirs = TrainConfig.from_dict(saved).to_dict()
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where} holds no config of a run: {error}") from error
         for name, ours in self.to_dict().items():
             if theirs[name] != ours:
                 raise ValueError(
@@ -259,9 +268,19 @@ class TrainConfig:
         object.__setattr__(self, name, value)
 
 
-def _real(name: str, value: Any, domain: Interval) -> float:
+def real(name: str, value: Any, domain: Interval) -> float:
+    """A number as a float, where it lies in the domain.
+
+    Raises:
+        TypeError: no number.
+        DomainError: one outside the domain.
+    """
     try:
+        if isinstance(value, str | bytes):
+            raise TypeError("text is not a number")
         number = float(value)
+    except OverflowError as error:
+        raise DomainError(f"{name} in {domain}", value) from error
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a real number; got {value!r}") from error
     if not domain.contains(number):

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from rst_theory.files import write_atomically
+from rst_theory.files import alone_in
 from rst_theory.notation import natural
+from rst_theory.training.checkpoints import load_checkpoint, save_checkpoint
 from rst_theory.training.config import TrainConfig
 from rst_theory.training.data import Split, load_data
 from rst_theory.training.interrupts import deferred
@@ -43,14 +41,15 @@ def train(
     the end; a call with the same config goes on from the checkpoint, or returns the record. However often a
     run is interrupted, its final weights are bit for bit those of an uninterrupted one (on one CPU, with
     equal threads). Ctrl-C and SIGTERM take effect after the step at hand, when it is saved; a second one at
-    once. The global state of torch is left as it was found.
+    once. The global state of torch is left as it was found. Weights that are not finite are never saved:
+    after an error of any kind the last checkpoint is one to go on from.
 
     Under `torchrun` the run is shared by its processes; see `rst_theory.training.processes`.
 
     Args:
         config: what to run.
-        folder: for the checkpoint and the record of this run alone; made if it is not there. All processes
-            must see the same one.
+        folder: for the checkpoint and the record of this run alone; made if it is not there, and locked while
+            the run lasts. All processes must see the same one.
         progress: called after each step with (steps done, all steps); on rank 0 alone.
         threads: torch threads for this run; as they are if left out.
         data_dir: where the files of the data are; the digits need none.
@@ -59,11 +58,13 @@ def train(
 
     Raises:
         ImportError: the data need an extra that is not installed; names it.
-        OSError: a file of the data is not there.
-        ValueError: the folder holds another run, or a file that is none of ours; damaged data, or another
-            number of examples than the config says; no such device.
-        FloatingPointError: the run diverged, that is, a loss or the gradient of a perturbed step is not
-            finite.
+        OSError: a file of the data is not there; the folder cannot be written to, or the disk is full; as a
+            BlockingIOError, another run is writing to the folder.
+        ValueError: the folder holds another run, or a file that is damaged or none of ours; damaged data,
+            other data than the checkpoint's, or another number of examples than the config says; no such
+            device.
+        FloatingPointError: the run diverged, that is, a loss, the gradient of a perturbed step, or a weight
+            is not finite; the message has the step, its trial, and the names of the parameters.
         KeyboardInterrupt: after Ctrl-C or SIGTERM.
     """
     record_file = None if folder is None else Path(folder) / "record.json"
@@ -76,14 +77,15 @@ def train(
         if not processes.first:
             progress = after_epoch = None
         run = Run(config, processes, directory, progress, after_epoch)
-        if folder is None:
+        if record_file is None:
             for _ in run.looks():
                 pass
-        else:
-            _run_with_checkpoints(run, Path(folder) / "checkpoint.pt")
-        record = run.record()
-        if record_file is not None and processes.first:
-            save_record(record, record_file)
+            return run.record()
+        with alone_in(record_file.parent) if processes.first else contextlib.nullcontext():
+            _run_with_checkpoints(run, record_file.with_name("checkpoint.pt"))
+            record = run.record()
+            if processes.first:
+                save_record(record, record_file)
     return record
 
 
@@ -131,28 +133,36 @@ def _run_with_checkpoints(run: Run, checkpoint: Path) -> None:
 
 
 def _save(run: Run, checkpoint: Path) -> None:
+    run.require_finite()
     if run.processes.first:
-        buffer = io.BytesIO()
-        torch.save(run.state_dict(), buffer)
-        write_atomically(checkpoint, buffer.getvalue())
+        save_checkpoint(run.state_dict(), checkpoint)
 
 
 def _restore(run: Run, checkpoint: Path) -> None:
     """Go on from a checkpoint.
 
     Raises:
-        ValueError: the file is no checkpoint, or one of another run or of an older version.
+        ValueError: the file is damaged or no checkpoint, or one of another run, of other data or of an older
+            version.
     """
+    state = load_checkpoint(checkpoint)
+    if not isinstance(state.get("config"), dict):
+        raise ValueError(f"{checkpoint} is not a checkpoint of a training run: it has no config")
+    run.config.require_same(state["config"], checkpoint)
+    if missing := run.state_dict().keys() - state.keys() - {"data_sha256"}:
+        raise ValueError(
+            f"{checkpoint} is of an older version: it has no {', '.join(sorted(missing))}. "
+            "Delete it to begin the run again"
+        )
+    if state.get("data_sha256", run.data_sha256) != run.data_sha256:
+        raise ValueError(
+            f"{checkpoint} is of a run on other examples than those that {run.config.data} holds now: "
+            "a file of the data was changed or is damaged"
+        )
     try:
-        # To the CPU: what belongs on the device is copied there, and counters of steps stay with the host.
-        state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        saved = state["config"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-        raise ValueError(f"{checkpoint} is not a checkpoint of a training run: {error}") from error
-    run.config.require_same(saved, checkpoint)
-    if missing := run.state_dict().keys() - state.keys():
-        raise ValueError(f"{checkpoint} is of an older version: it has no {', '.join(sorted(missing))}")
-    run.load_state_dict(state)
+        run.load_state_dict(state)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{checkpoint} does not fit its config: {error}") from error
 
 
 def _require_equal_progress(run: Run, checkpoint: Path) -> None:

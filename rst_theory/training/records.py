@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,13 +18,18 @@ import torch
 import rst_theory
 from rst_theory import display
 from rst_theory.files import read_json, write_json
-from rst_theory.training.config import TrainConfig
+from rst_theory.notation import Interval, natural
+from rst_theory.training.config import TrainConfig, real
 
 __all__ = ["RunRecord", "environment", "load_record", "save_record"]
 
 _FORMAT = 2
+_TICK = 1e-9  # seconds: no clock is finer, and some stand still
 _LATER: dict[str, Any] = {"device": "cpu", "processes": 1}
 """What format 1 did not say, since nothing else was possible."""
+_HISTORIES = {"train_loss": Interval(), "test_accuracy": Interval(0.0, 1.0)}
+_UNKNOWN: dict[str, Any] = {"data_sha256": None}
+"""What the first records of format 2 did not say."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,6 +51,7 @@ class RunRecord:
         expected_pairs: its expectation by the law of the cost, T + p_0 + … + p_{T-1}.
         wall_seconds: spent in the steps alone, not in evaluation or files.
         weights_sha256: of the final weights.
+        data_sha256: of the examples, in their order; None in older records.
     """
 
     config: TrainConfig
@@ -58,6 +67,7 @@ class RunRecord:
     weights_sha256: str
     device: str
     processes: int
+    data_sha256: str | None = None
 
     @property
     def final_test_accuracy(self) -> float:
@@ -72,7 +82,7 @@ class RunRecord:
     @property
     def images_per_second(self) -> float:
         """Training examples seen per second of the steps, each counted once a step."""
-        return self.config.epochs * self.config.examples / self.wall_seconds
+        return self.config.epochs * self.config.examples / max(self.wall_seconds, _TICK)
 
     def __repr__(self) -> str:
         c = self.config
@@ -116,35 +126,83 @@ class RunRecord:
         """The record that `to_dict` described, in this format or the one before.
 
         Raises:
-            ValueError: not such a dict.
+            TypeError: a field of the wrong type.
+            ValueError: not such a dict; as a DomainError a number outside its domain.
         """
         if isinstance(plain, dict) and plain.get("format") == 1:
             plain = {**plain, **_LATER, "format": _FORMAT}
+        if not isinstance(plain, dict) or plain.get("format") != _FORMAT:
+            raise ValueError(
+                f"not a run record of format 1 or {_FORMAT}: read it with the version of rst_theory that "
+                "wrote it, or delete it to run again"
+            )
         names = {f.name for f in fields(cls)}
-        if not isinstance(plain, dict) or plain.get("format") != _FORMAT or not names <= set(plain):
-            raise ValueError(f"not a run record of format 1 or {_FORMAT}")
+        plain = _UNKNOWN | plain
+        if missing := names - set(plain):
+            raise ValueError(f"not a run record: it has no {', '.join(sorted(missing))}")
         values = {name: plain[name] for name in names}
         values["config"] = TrainConfig.from_dict(plain["config"])
-        for name in ("train_loss", "test_accuracy"):
+        _require_sound(values)
+        for name in _HISTORIES:
             values[name] = tuple(plain[name])
         return cls(**values)
 
 
+def _require_sound(values: Mapping[str, Any]) -> None:
+    """Check the type and the range of everything in a record but its config.
+
+    Raises:
+        TypeError: another type.
+        ValueError: no history; as a DomainError a number outside its domain.
+    """
+    for name in ("threads", "steps", "pairs", "predicted_pairs", "processes"):
+        natural(name, values[name], 1, below=2**63)
+    for name in ("expected_pairs", "wall_seconds"):
+        real(name, values[name], Interval(low=0.0))
+    for name, domain in _HISTORIES.items():
+        if not isinstance(values[name], list | tuple) or not values[name]:
+            raise ValueError(f"{name} must be a list of numbers, one for each epoch; got {values[name]!r}")
+        for value in values[name]:
+            real(name, value, domain)
+    known = values["environment"]
+    texts = {"environment": list(known.values()) if isinstance(known, dict) else [0]}
+    texts |= {name: [values[name]] for name in ("weights_sha256", "device", "data_sha256")}
+    for name, found in texts.items():
+        known_to_all = name in ("weights_sha256", "device")
+        if not all(isinstance(text, str) or (text is None and not known_to_all) for text in found):
+            raise TypeError(f"{name} must be text; got {values[name]!r}")
+
+
 def save_record(record: RunRecord, path: str | Path) -> None:
-    """Write a record as JSON, atomically."""
-    write_json(Path(path), record.to_dict())
+    """Write a record as JSON, atomically, with a checksum by which `load_record` sees a change.
+
+    Raises:
+        OSError: it cannot be written; the file that was there is still there.
+    """
+    plain = record.to_dict()
+    write_json(Path(path), plain | {"sha256": _sha256(plain)})
 
 
 def load_record(path: str | Path) -> RunRecord:
     """Read a record.
 
     Raises:
-        ValueError: the file is no record.
+        FileNotFoundError: no such file.
+        ValueError: the file is no record, or was changed since it was written (older ones cannot tell).
     """
     try:
-        return RunRecord.from_dict(read_json(Path(path)))
-    except (ValueError, KeyError, TypeError) as error:
+        plain = read_json(Path(path))
+        seal = plain.pop("sha256", None) if isinstance(plain, dict) else None
+        if seal is not None and seal != _sha256(plain):
+            raise ValueError("it was changed or damaged: its SHA-256 is of another content")
+        return RunRecord.from_dict(plain)
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{path} is not a run record: {error}") from error
+
+
+def _sha256(plain: dict[str, Any]) -> str:
+    """Of plain data, whatever the order of its keys and the space between them."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def environment() -> dict[str, str | None]:

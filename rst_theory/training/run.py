@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rst_theory.optim import RST
+from rst_theory.optim.lengths import length
 from rst_theory.training.config import TrainConfig
 from rst_theory.training.data import DATA, Split, as_floats, augment, load_data
 from rst_theory.training.models import build_model
@@ -63,6 +64,9 @@ class Run:
 
     Raises:
         ImportError, OSError, ValueError: what `load_data` raises.
+
+    Attributes:
+        data_sha256: of the examples, split and redrawn as they are, by which changed data are noticed.
     """
 
     def __init__(
@@ -75,7 +79,7 @@ class Run:
     ) -> None:
         self.config, self.processes, self.device = config, processes, processes.device
         self.progress, self.after_epoch = progress, after_epoch
-        self.split = _load(config, directory, self.device)
+        self.split, self.data_sha256 = _load(config, directory, self.device)
         self.model = _model(config).to(self.device)
         self.network = processes.wrap(self.model)
         self.optimizer = _optimizer(config, self.network)
@@ -96,11 +100,13 @@ class Run:
         """Train to the end; yields after each look at the losses whether an epoch is finished.
 
         Raises:
-            FloatingPointError: the run diverged.
+            FloatingPointError: the run diverged: a loss, the gradient of a perturbed step, or after an epoch
+                a weight is not finite.
         """
         while self.epoch < self.config.epochs:
             for _ in self._train_epoch():
                 yield False
+            self.require_finite()
             self.test_accuracy.append(self.processes.from_first(self._accuracy))
             self.train_loss.append(self.loss_so_far / self.config.examples)
             self.loss_so_far = 0.0
@@ -179,6 +185,30 @@ class Run:
         self._unread.clear()
 
     @torch.no_grad()
+    def require_finite(self) -> None:
+        """Check the weights, and what else the model keeps.
+
+        Raises:
+            FloatingPointError: one is not finite; the last step is named, its trial, the length of its
+                direction, and the parameters.
+        """
+        kept = {name: x for name, x in self.model.state_dict().items() if x.is_floating_point()}
+        sums = torch.stack(
+            [x.sum(dtype=torch.float64) for x in kept.values()]
+        )  # finite where all entries are
+        if bool(sums.isfinite().all()):
+            return
+        wrong = [name for name, x in kept.items() if not bool(x.isfinite().all())]
+        if not wrong:  # it was the sum that left the floating range
+            return
+        t = self.optimizer.steps_taken - 1
+        size = float(length([p.grad for p in self.model.parameters() if p.grad is not None]))
+        raise FloatingPointError(
+            f"the run diverged: after step {t}, trial {int(self.coins.draw(t))}, whose direction has length "
+            f"{size}, these are not finite: {', '.join(wrong)}"
+        )
+
+    @torch.no_grad()
     def _accuracy(self) -> float:
         """The fraction of the test examples that are classified rightly."""
         self.model.eval()
@@ -204,6 +234,7 @@ class Run:
             "test_accuracy": self.test_accuracy,
             "loss_so_far": self.loss_so_far,
             "seconds": self.seconds,
+            "data_sha256": self.data_sha256,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -231,17 +262,22 @@ class Run:
             weights_sha256=_weights_sha256(self.model),
             device=torch.cuda.get_device_name(self.device) if on_gpu else "cpu",
             processes=self.processes.world,
+            data_sha256=self.data_sha256,
         )
 
 
-def _load(config: TrainConfig, directory: Path | None, device: torch.device) -> Split:
-    """The examples, on the device: bytes stay bytes, and are made floats a minibatch at a time."""
+def _load(config: TrainConfig, directory: Path | None, device: torch.device) -> tuple[Split, str]:
+    """The examples, on the device, and their SHA-256: bytes stay bytes, made floats a minibatch at a time."""
     split = load_data(config.data, config.train_size, config.label_noise, config.seed, directory)
     split = split._replace(
         test_inputs=split.test_inputs[: config.test_size], test_labels=split.test_labels[: config.test_size]
     )
+    digest = hashlib.sha256()
+    for part in split:
+        digest.update(part.contiguous().numpy().data)
     dtypes = (config.dtype if part.is_floating_point() else part.dtype for part in split)
-    return Split(*(part.to(device, dtype) for part, dtype in zip(split, dtypes, strict=True)))
+    placed = Split(*(part.to(device, dtype) for part, dtype in zip(split, dtypes, strict=True)))
+    return placed, digest.hexdigest()
 
 
 def _model(config: TrainConfig) -> nn.Module:

@@ -163,7 +163,7 @@ def _divergence(
     after = iterates[0].isfinite().all(dim=-1).cpu().numpy()[1:] if iterates is not None else here[1:]
     lost = ~(here & np.append(after, True))
     seen = int(np.append(setting.times, setting.steps)[column])
-    return DivergenceError.at(replica, min(int(np.argmax(lost)) if lost.any() else seen, setting.steps - 1))
+    return setting.divergence(replica, min(int(np.argmax(lost)) if lost.any() else seen, setting.steps - 1))
 
 
 def _device(device: str) -> torch.device:

@@ -19,7 +19,7 @@ from rst_theory.simulation.fused.kernel import run
 from rst_theory.simulation.fused.lanes import LANES, TILE
 from rst_theory.simulation.fused.plug import Plug
 from rst_theory.simulation.reference import BLOCK
-from rst_theory.simulation.setting import DivergenceError, Part, Setting, Tell
+from rst_theory.simulation.setting import Part, Setting, Tell
 from rst_theory.simulation.sketch import BINS
 from rst_theory.trials import comb
 
@@ -166,7 +166,7 @@ class _Run:
         )
         replica, t = failure
         if watch:
-            raise DivergenceError.at(int(replica), int(t))
+            raise setting.divergence(int(replica), int(t))
         if replica >= 0:
             block = replica - replica % BLOCK
             end = setting.first + setting.replicas

@@ -1,0 +1,97 @@
+"""What became of each mutant, kept from one run to the next while what it rests on reads the same."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rst_theory.files import read_json, write_json
+
+__all__ = ["Store", "Verdict", "digest"]
+
+
+def digest(*texts: str) -> str:
+    """A name for texts, the same whenever they are."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:20]
+
+
+class Verdict(NamedTuple):
+    """What became of a mutant: "killed", "timeout" or "survived"; by which test; and what that rests on."""
+
+    outcome: str
+    test: str
+    proof: str
+    seconds: float
+
+
+class Store:
+    """The verdicts on one file's mutants, a JSON line each; the last one counts.
+
+    A kill rests on the killing test, a survival on all the tests, and both on the file, whose changed text is
+    what their key is made of. What the tests do on the original is kept too.
+    """
+
+    def __init__(self, folder: Path, module: str, source: Path, tests: Sequence[Path]) -> None:
+        self._path, self._clean = folder / f"{module}.jsonl", folder / f"{module}.clean.json"
+        self._files = {path.name: path for path in tests}
+        self._source = source
+        self._tests, self._whole = self._digests()
+        self._verdicts: dict[str, Verdict] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        for line in self._path.read_text().splitlines() if self._path.exists() else ():
+            try:
+                key, *verdict = json.loads(line)
+            except ValueError:  # a line cut short by an interruption
+                continue
+            self._verdicts[key] = Verdict(*verdict)
+
+    def _digests(self) -> tuple[str, str]:
+        texts = [path.read_text(encoding="utf-8") for path in (self._source, *self._files.values())]
+        return digest(*texts[1:]), digest(*texts)
+
+    def fresh(self) -> bool:
+        """Whether the file and its tests still read as when this was made."""
+        return self._digests() == (self._tests, self._whole)
+
+    def known(self, key: str) -> Verdict | None:
+        """The verdict, where what it rests on still reads the same."""
+        verdict = self._verdicts.get(key)
+        return verdict if verdict and verdict.proof == self._proof(verdict.outcome, verdict.test) else None
+
+    def add(self, key: str, outcome: str, test: str, seconds: float) -> None:
+        """Keep a verdict."""
+        self._verdicts[key] = Verdict(outcome, test, self._proof(outcome, test), round(seconds, 3))
+        with self._path.open("a") as file:
+            file.write(json.dumps([key, *self._verdicts[key]]) + "\n")
+
+    def clean(self) -> list[Any] | None:
+        """What was kept of the tests on the original."""
+        kept = read_json(self._clean) if self._clean.exists() else {}
+        return kept["tests"] if kept.get("of") == self._whole else None
+
+    def keep_clean(self, tests: list[Any]) -> None:
+        """Keep what the tests do on the original."""
+        write_json(self._clean, {"of": self._whole, "tests": tests})
+
+    def _proof(self, outcome: str, test: str) -> str:
+        if outcome == "survived":
+            return self._tests
+        file, _, name = test.partition("::")
+        path = self._files.get(Path(file).name)
+        return _functions(path).get(name.partition("[")[0], "") if path else ""
+
+
+@functools.cache
+def _functions(path: Path) -> dict[str, str]:
+    """The digest of each test of a file."""
+    source = path.read_text(encoding="utf-8")
+    return {
+        node.name: digest(ast.unparse(node))
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef)
+    }
