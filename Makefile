@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: report experiments theory test check bench gpu clean
+.PHONY: report experiments theory test check bench gpu fuzz mutants faults coverage clean
 
 report: $(STAMP)
 	$(BIN)/python -m experiments
@@ -43,6 +43,20 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]"
 	touch $@
+
+# What is too long for `make test`; each goes on where it was stopped and keeps its figures in tests/campaigns/results.
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.campaigns.fuzz
+
+mutants: $(STAMP)
+	$(BIN)/python -m tests.campaigns.mutants
+
+faults: $(STAMP)
+	$(BIN)/python -m tests.campaigns.faults
+	$(BIN)/python -m tests.campaigns.limits
+
+coverage: $(STAMP)
+	$(BIN)/python -m tests.campaigns.branches
 
 clean:
 	rm -rf $(VENV) report runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
