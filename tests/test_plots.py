@@ -949,7 +949,9 @@ def test_a_malformed_field_is_named(name: str, field: str, tmp_path: Path) -> No
             row[field] = value if value != "no such field" else 7
         table = name not in ("curves", "claims", "provenance")
         plain = {"columns": list(content[0]), "rows": content} if table else content
-        path.write_text(json.dumps(plain).replace("Infinity", "1e999"))  # how JSON can spell what is not finite
+        path.write_text(
+            json.dumps(plain).replace("Infinity", "1e999")
+        )  # how JSON can spell what is not finite
         with pytest.raises(plots.ResultsError, match=rf"{name}\.json") as error:
             plots.Results.read(tmp_path)
         if set(row) == set(tables()[name][-1] if name != "provenance" else row):
