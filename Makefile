@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: report experiments theory test check bench gpu fuzz mutants faults coverage clean
+.PHONY: report experiments theory test check bench gpu fuzz mutants faults coverage versions audit clean
 
 report: $(STAMP)
 	$(BIN)/python -m experiments
@@ -44,12 +44,14 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]"
 	touch $@
 
-# What is too long for `make test`; each goes on where it was stopped and keeps its figures in tests/campaigns/results.
+# What is too long for `make test`; each keeps its figures in tests/campaigns/results, and most go on where they were
+# stopped. `python -m tests.campaigns.note` then writes paper_notes/reliability.md.
 fuzz: $(STAMP)
-	$(BIN)/python -m tests.campaigns.fuzz
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[fuzz]"
+	$(BIN)/python -m tests.campaigns.fuzz $(FUZZ)
 
 mutants: $(STAMP)
-	$(BIN)/python -m tests.campaigns.mutants
+	$(BIN)/python -m tests.campaigns.mutants $(MUTANTS)
 
 faults: $(STAMP)
 	$(BIN)/python -m tests.campaigns.faults
@@ -57,6 +59,15 @@ faults: $(STAMP)
 
 coverage: $(STAMP)
 	$(BIN)/python -m tests.campaigns.branches
+
+# PYTHONS="--python 3.12=PATH --python 3.13=PATH" adds their interpreters.
+versions: $(STAMP)
+	$(BIN)/python -m tests.campaigns.versions $(PYTHONS)
+
+audit: $(STAMP)
+	$(PYTHON) -m venv runs/audit
+	runs/audit/bin/python -m pip install --quiet pip-audit
+	$(BIN)/python -m tests.campaigns.audit --tool runs/audit/bin/pip-audit
 
 clean:
 	rm -rf $(VENV) report runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import glob
 import io
 import json
 import logging
@@ -20,6 +21,7 @@ from typing import Any
 
 __all__ = [
     "alone_in",
+    "clear_leftovers",
     "read_json",
     "read_table",
     "write_atomically",
@@ -125,6 +127,16 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def clear_leftovers(path: Path) -> None:
+    """Delete what killed writes of this file left beside it; only for who is `alone_in` its folder.
+
+    Raises:
+        OSError: one cannot be deleted.
+    """
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.????????"):  # the names that mkstemp makes
+        leftover.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

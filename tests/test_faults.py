@@ -354,6 +354,17 @@ def test_a_record_that_found_no_room_is_written_by_the_next_call(half_done, fini
     assert without_time(record) == without_time(finished)
 
 
+def test_what_a_killed_write_left_behind_is_cleared_by_the_next_run_and_nothing_else_is(half_done):
+    left, foreign = (
+        [".checkpoint.pt.ab1_defg", ".record.json.12345678"],
+        [".checkpoint.pt.backup", ".notes.txt.abcdefgh"],
+    )
+    for name in (*left, *foreign):
+        (half_done / name).write_text("half")
+    train(TINY, half_done)
+    assert contents(half_done).keys() == {"checkpoint.pt", "record.json", *foreign}
+
+
 def test_a_folder_that_cannot_be_written_to_is_refused_before_the_first_step(tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "access", lambda path, mode: False)
     with pytest.raises(PermissionError, match=f"cannot be written to: '{tmp_path}'"):

@@ -50,9 +50,8 @@ def plot_collapse(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
         lines = [style.fitted(part, across, 7) for part in (start, end) if part]
         accuracy.set_title("\n".join(lines), pad=11, size=7, parse_math=False)
         draw_cells(accuracy, own, "accuracy", "accuracy_verdict")
-        accuracy.set_ylim(
-            top=min(accuracy.get_ylim()[1], 1)
-        )  # no accuracy is more, though an interval ends there
+        low, high = accuracy.get_ylim()
+        accuracy.set_ylim(max(low, 0), min(high, 1))  # no accuracy lies beyond, though an interval ends there
         accuracy.tick_params(labelbottom=False)
         sharpness = style.axes_at(figure, left, top + _HEIGHT + _BETWEEN, across, _HEIGHT)
         draw_cells(sharpness, own, "log_eigenvalue", "eigenvalue_verdict")

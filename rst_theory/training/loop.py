@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from rst_theory.files import alone_in
+from rst_theory.files import alone_in, clear_leftovers
 from rst_theory.notation import natural
 from rst_theory.training.checkpoints import load_checkpoint, save_checkpoint
 from rst_theory.training.config import TrainConfig
@@ -82,7 +82,11 @@ def train(
                 pass
             return run.record()
         with alone_in(record_file.parent) if processes.first else contextlib.nullcontext():
-            _run_with_checkpoints(run, record_file.with_name("checkpoint.pt"))
+            checkpoint = record_file.with_name("checkpoint.pt")
+            if processes.first:
+                clear_leftovers(checkpoint)
+                clear_leftovers(record_file)
+            _run_with_checkpoints(run, checkpoint)
             record = run.record()
             if processes.first:
                 save_record(record, record_file)

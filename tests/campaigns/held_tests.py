@@ -26,7 +26,12 @@ class Tests:
     def __init__(self, loop: Callable[[Tests], None]) -> None:
         self._loop = loop
         self._failed = False
+        self.broken = False
         self.items: dict[str, pytest.Item] = {}
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """An import that fails, of the package or of a test, leaves the tests broken."""
+        self.broken |= report.failed
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Hypothesis draws few examples, always the same."""

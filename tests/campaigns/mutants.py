@@ -162,6 +162,8 @@ class Campaign(NamedTuple):
         def loop(tests: Tests) -> None:
             importlib.import_module(self.job.module)
             before = set(at_import.stop())
+            if tests.broken:
+                raise RuntimeError(f"a test of {self.job.name} cannot be imported")
             if not self.store.fresh():
                 raise RuntimeError(f"{self.job.name} or one of its tests was edited meanwhile")
             functions = live_functions(self.job.path)
@@ -195,7 +197,12 @@ class Campaign(NamedTuple):
             sys.meta_path.insert(0, ChangedModule(self.job.module, self.job.path, trial.mutant.source))
             names = order(trial.mutant, everything=True)
             say("import")
-            held(self.job.tests, lambda tests: order.until_one_fails(tests, names, say))
+
+            def loop(tests: Tests) -> None:
+                if not tests.broken:
+                    order.until_one_fails(tests, names, say)
+
+            held(self.job.tests, loop)
 
         limit = 2 * order.limit([*order.clean])
         for trial, *ended in self._tried(trials, attempt, lambda _: limit):
@@ -228,8 +235,9 @@ class Campaign(NamedTuple):
             return _clean_of(kept)
 
         def attempt(name: str, say: Callable[[Any], None]) -> None:
-            lines, start = Lines(self.job.path), time.process_time()
+            lines = Lines(self.job.path)
             lines.start()
+            start = time.process_time()  # to start the measurement takes longer than most tests
             passed = tests.passes(name)
             say([passed, time.process_time() - start, lines.stop()])
 
@@ -241,8 +249,10 @@ class Campaign(NamedTuple):
             else:
                 print(f"{name} fails on the original, or takes long: left out", file=sys.stderr)
         while sum(seconds for seconds, _ in clean.values()) > SUBSET_SECONDS:
-            slowest = max(clean, key=lambda name: clean[name][0])
-            print(f"{slowest} takes {clean.pop(slowest)[0]:.1f} s: left out", file=sys.stderr)
+            slowest = max(clean, key=lambda name: (not clean[name][1], clean[name][0]))
+            seconds, lines = clean.pop(slowest)
+            why = "" if lines else " and runs nothing of the file"
+            print(f"{slowest} takes {seconds:.2f} s{why}: left out", file=sys.stderr)
         self.store.keep_clean([[name, *test] for name, test in clean.items()])
         return _clean_of(self.store.clean() or [])
 
