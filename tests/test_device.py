@@ -259,7 +259,7 @@ def test_divergence_names_replica_and_step_as_the_reference_does(same_noise):
         run(one)
     with pytest.raises(DivergenceError, match=r"replica \d+ left .* at step t = \d+"):
         run(seen)
-    step = [int(str(e.value).split("t = ")[1].split(";")[0]) for e in (expected, found)]
+    step = [int(str(e.value).split("t = ")[1].split(",")[0]) for e in (expected, found)]
     assert abs(step[0] - step[1]) <= 1  # whichever of f and its squared gradient overflows first
 
 

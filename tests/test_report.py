@@ -281,7 +281,7 @@ def test_claims_come_with_verdict_number_evidence_and_link(page: Page) -> None:
     for part, claim in zip(parts[5:], (given[5], given[4]), strict=True):
         for field in NOTES:
             assert claim[field] in part
-        assert "<dt>Rule</dt>" in part and "What would change our mind" in part
+        assert f"Rule{claim['rule']}" in part and "What would change our mind" in part
     assert "Rule" not in parts[0]
 
 

@@ -364,7 +364,7 @@ def test_how_often_losses_are_read_changes_nothing(monkeypatch, together):
     monkeypatch.setitem(training_run._STEPS_BETWEEN_LOOKS, "cpu", together)
     assert without_time(train(tiny(seed=3))) == without_time(plain)
     done = []
-    with pytest.raises(FloatingPointError, match=r"the loss of step [12], trial 0, is (nan|inf)"):
+    with pytest.raises(FloatingPointError, match=r"the loss of step [12] is (nan|inf), .*; trial 0;"):
         train(tiny(0.0, learning_rate=1e38), progress=lambda step, _: done.append(step))
     assert len(done) <= min(together, 5)  # of 15: it stops at the first look
 

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rst_theory.optim.lists import by_device_and_type
 
-__all__ = ["LocalPass"]
+__all__ = ["LocalPass", "world_size"]
 
 
 class LocalPass:
@@ -30,7 +30,7 @@ class LocalPass:
     def __init__(self, model: nn.Module | None) -> None:
         modules = () if model is None else model.modules()
         self.parallel = [m for m in modules if isinstance(m, DistributedDataParallel)]
-        if not self.parallel and _world() > 1:
+        if not self.parallel and world_size() > 1:
             raise ValueError(
                 "sync_perturbation=False needs model=, the DistributedDataParallel module whose first pass "
                 f"is to be local; got {type(model).__name__}"
@@ -83,7 +83,7 @@ class LocalPass:
         if any(module.find_unused_parameters for module in self.parallel):
             used = self._anywhere([u or g is not None for u, g in zip(used, first, strict=True)])
         whole = [
-            torch.zeros_like(p if g_adv is None else g_adv, requires_grad=False) if u and g is None else g
+            torch.zeros_like(p if g_adv is None else g_adv) if u and g is None else g
             for p, g, g_adv, u in zip(parameters, first, second, used, strict=True)
         ]
         if mean:
@@ -124,6 +124,7 @@ def _forget_used(module: DistributedDataParallel) -> None:
         module.reducer._reset_state()
 
 
-def _world() -> int:
+def world_size() -> int:
+    """How many processes take part; 1 where none have been joined."""
     ready = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if ready else 1

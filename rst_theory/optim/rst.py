@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from rst_theory.notation import Ascent
 from rst_theory.optim.ascent import Point, ascend
 from rst_theory.optim.compilation import uncompiled, uncompiled_context
-from rst_theory.optim.data_parallel import LocalPass
+from rst_theory.optim.data_parallel import LocalPass, world_size
 from rst_theory.optim.finiteness import FiniteChecks, names, not_finite
 from rst_theory.optim.gradients import share_memory, spoil_gradients, take_gradients
 from rst_theory.optim.groups import GroupPerturbations, Perturb
@@ -332,7 +332,7 @@ class RST(Optimizer):
                 raise TypeError("perturbed() has run the second pass of this step: call step without closure")
             with self._first_pass(), torch.enable_grad():
                 loss = closure()
-            if scaler is None:
+            if scaler is None and world_size() == 1:
                 self._require_finite(loss)
             if perturb:
                 with self._perturbed(scaler), torch.enable_grad():
@@ -503,6 +503,9 @@ class RST(Optimizer):
     def _require_finite(self, loss: object) -> None:
         """Refuse a loss that is not finite, and whose gradient is not, where it can be seen without waiting.
 
+        Not where others take part: they would wait for one that raised alone. What all look at, they refuse
+        together: the lengths of the gradients.
+
         Raises:
             FloatingPointError: they are not.
         """
@@ -510,7 +513,7 @@ class RST(Optimizer):
             return
         size = float(length([p.grad for p in self._trained() if p.grad is not None]))
         if not math.isfinite(size):
-            what = f"the loss of step {self.steps_taken}, trial {int(self._trial())}, is {loss.item()}"
+            what = f"the loss of step {self.steps_taken} is {loss.item()}"
             raise self._refusal(f"{what}, the length of its gradient", size)
 
     def _refusal(self, what: str, size: float) -> FloatingPointError:

@@ -40,7 +40,7 @@ def plot_pareto(rows: Iterable[Row], width: float = style.DOUBLE) -> Figure:
     room = width / beside
     block = _TOP + _HEIGHT + _BOTTOM
     figure = style.blank(width, _HEAD + -(-len(settings) // beside) * block)
-    style.key(figure, "line: 99 % interval of the mean (a long one is cut); band: within half a point of SAM")
+    style.key(figure, "line: 99 % interval (a long one is cut); band: half a point about SAM")
     for i, setting in enumerate(settings):
         line, column = divmod(i, beside)
         left, top = column * room + _LEFT, _HEAD + line * block + _TOP
