@@ -17,7 +17,7 @@ from rst_theory.bounds.base import KNOWN_DISTANCE
 from rst_theory.certificates import CertificateError, certify_bound, class_of
 from rst_theory.notation import Assumption, DomainError, ProblemConstants
 
-INSTANCES = 400
+INSTANCES = 200
 
 
 def has_program(bound):

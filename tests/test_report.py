@@ -445,7 +445,7 @@ def test_no_folder_is_an_error(tmp_path: Path) -> None:
 def test_a_malformed_file_leaves_the_old_page(
     name: str, change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    contents = tables()
+    contents = {name: tables()[name]}
     contents[name][0].update(change)
     folder = write(tmp_path / "results", contents)
     output = tmp_path / "index.html"
