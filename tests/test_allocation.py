@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -44,6 +45,7 @@ def test_the_conditions_for_a_minimum_hold(rows, share):
         assert (slope[(p[wanted] == low[wanted]) & (low[wanted] < 1)] <= level * (1 + 1e-9)).all()
 
 
+@pytest.mark.filterwarnings("ignore:Values in x were outside bounds:RuntimeWarning")  # of SciPy 1.11
 @pytest.mark.parametrize("seed", range(4))
 def test_a_numerical_optimiser_finds_nothing_better(seed):
     rng = np.random.default_rng(seed)
@@ -81,6 +83,16 @@ def test_a_weight_that_reaches_one_by_rounding_is_full():
     np.testing.assert_allclose(water_filling([1.0, 0.72, 0.018], 2.5), [1.0, 1.0, 0.5], rtol=NUMERIC)
 
 
+def test_what_is_full_or_least_is_so_to_the_last_bit():
+    """Where 1/w times w is no 1, and where low/w times w is more than low."""
+    w = 1 / np.arange(1, 101)
+    assert (1 / w * w != 1).any()
+    assert water_filling(w, 100.0).tolist() == water_filling(w, 101.0).tolist() == [1.0] * 100
+    low = np.array([0.9, 0.06])
+    assert 0.06 / 0.37 * 0.37 > 0.06
+    assert water_filling([1.0, 0.37], low.sum(), low).tolist() == low.tolist()
+
+
 @pytest.mark.parametrize("T", [3, 6, 7, 49, 103])
 def test_a_budget_equal_to_the_least_is_enough(T):
     run = {"steps": T, "eta": 0.5, "rho": 0.2, "constants": CONSTANTS}
@@ -96,8 +108,10 @@ def test_bad_budgets_are_refused():
         water_filling([1.0, 1.0], 0.3, [0.2, 0.2])
     with pytest.raises(DomainError, match="budget > 0, so"):
         water_filling([1.0], 0.0)
-    with pytest.raises(DomainError, match="weight"):
+    with pytest.raises(DomainError, match=r"^required: weight weights in \[0, inf\); got -1.0 at t = 0$"):
         water_filling([-1.0], 1.0)
+    with pytest.raises(DomainError, match=r"^required: budget budget in \[0, inf\); got -1.0$"):
+        water_filling([1.0], -1.0)
 
 
 # Schedules
@@ -114,6 +128,8 @@ def test_the_average_goal_makes_the_master_bound_least():
     degree = 0.8
     found = allocate(0.3, degree=degree, **RUN)
     assert found.probabilities(30).mean() == pytest.approx(0.3, rel=NUMERIC)
+    weights = (trial_weights(degree=degree, **RUN), trial_weights(degree=degree, goal="average", **RUN))
+    assert weights[0].tolist() == weights[1].tolist()
     least = master(found, rst.matched_gamma(found, 30, degree).gamma)
     rng = np.random.default_rng(0)
     for scale in (1e-3, 0.1, 1.0):
@@ -188,9 +204,10 @@ def added_by_trials(problem, p, eta, rho, degree):
 def test_on_a_quadratic_the_weights_bound_what_the_trials_add(rows, lam):
     """By enumeration of all coins; in one dimension, where every unit vector is 1 or -1, exactly equal."""
     p, eta, rho = map(np.array, zip(*rows, strict=True))
-    for spectrum, exact in (([1.0], True), ([1.0, lam], False)):
+    for spectrum, exact in (([1.0], True), ([lam], True), ([1.0, lam], False)):
         problem = rst.problems.Quadratic(spectrum, start=[1.3, 0.7][: len(spectrum)])
-        arguments = {"steps": len(p), "eta": eta, "rho": rho, "degree": 0.8, "constants": problem.constants}
+        constants = ProblemConstants(L=1.0)
+        arguments = {"steps": len(p), "eta": eta, "rho": rho, "degree": 0.8, "constants": constants}
         measured = added_by_trials(problem, p, eta, rho, 0.8)
         for goal, value in zip(("average", "last_iterate"), measured, strict=True):
             w = trial_weights(goal=goal, spectrum=spectrum, **arguments)
@@ -207,7 +224,7 @@ def test_the_spectrum_moves_the_budget_to_the_end_of_the_run():
     followed = allocate(0.3, goal="last_iterate", spectrum=[0.05, 1.0], **run).values(60)
     assert (followed * np.arange(60)).sum() > (worst * np.arange(60)).sum()
     assert followed[-1] == 1.0
-    with pytest.raises(DomainError, match="eigenvalue spectrum"):
+    with pytest.raises(DomainError, match=r"^required: eigenvalue spectrum in \[0, 1\]; got 2.0 at t = 0$"):
         allocate(0.3, spectrum=[2.0], **run)
     with pytest.raises(DomainError, match="not all 0"):
         allocate(0.3, spectrum=[0.0], **run)
@@ -236,7 +253,7 @@ def test_no_degree_no_spending():
         ({"eta": 2.0}, DomainError, "0 < eta_t < 2/L"),
         ({"degree": -1.0}, DomainError, "degree"),
         ({"constants": ProblemConstants(L=1.0), "goal": "last_iterate"}, DomainError, "mu > 0"),
-        ({"max_gamma": 0.0}, DomainError, "max_gamma"),
+        ({"max_gamma": 0.0}, DomainError, r"largest mixing coefficient max_gamma in \(0, inf\); got 0.0$"),
     ],
 )
 def test_every_argument_of_allocate_is_checked(change, error, message):
@@ -310,6 +327,34 @@ def test_near_the_floor_the_trial_is_certain():
     assert least_pairs(1.0, strength=0.57, constants=ProblemConstants(L=1.0), gap=1.0).p < 1
 
 
+def test_next_to_the_floor_pairs_are_right_or_infinite():
+    """1/(1 - x^2) in fractions; B, a difference, rounds to 0 here, and A where no float lies between."""
+    for L in (1.0, 2.0):
+        for strength in (1 - 12 * 2.0**-53, 1 - 13 * 2.0**-53):
+            constants = ProblemConstants(L=L)
+            expected = 2 * L * 0.7 * 2 / (1 - Fraction(strength) ** 2)
+            for p in (1.0, None):
+                plan = least_pairs(1.0, strength=strength / L, constants=constants, gap=0.7, p=p)
+                assert plan.pairs == pytest.approx(float(expected), rel=NUMERIC)
+    beyond = math.nextafter(1.0, 2.0)
+    plan = least_pairs(beyond, strength=1.0, constants=ProblemConstants(L=1.0), gap=1.0)
+    assert (plan.pairs, plan.steps, plan.p) == (math.inf, math.inf, 1.0)
+
+
+def test_special_cases_of_the_best_probability():
+    """Without regularization 0 may be given, and nothing else makes the best one 0; B0 = A L leaves alpha = 0."""
+    constants = ProblemConstants(L=2.0)
+    plain = least_pairs(0.09, strength=0.0, constants=constants, gap=0.7, p=0.0)
+    assert plain == least_pairs(0.09, strength=0.0, constants=constants, gap=0.7)
+    assert (plain.p, plain.pairs) == (0.0, pytest.approx(2 * 2.0 * 0.7 / 0.09, rel=NUMERIC))
+    assert 0 < least_pairs(2000.0, strength=3.2e-162, constants=ProblemConstants(L=1.0), gap=1.0).p < 1e-150
+    plan = least_pairs(1.0, strength=0.75, constants=ProblemConstants(L=1.0, sigma=0.5), gap=1.0)
+    p, eta = np.linspace(1e-3, 1, 500)[:, None], np.linspace(0, 1, 2001)[1:]
+    D = progress(eta, p, 1.0, 0.75, 1.0, 0.5)
+    assert plan.pairs == pytest.approx(((1 + p) / np.maximum(D, 1e-300)).min(), rel=1e-4)
+    assert plan.pairs <= ((1 + p) / np.maximum(D, 1e-300)).min() * (1 + NUMERIC)
+
+
 def test_a_varying_schedule_is_no_cheaper():
     """The theorem of the note: at a fixed strength the pairs of any schedule that meets eps are no fewer."""
     kappa, gap, sigma = 0.3, 20.0, 0.5
@@ -329,9 +374,11 @@ def test_a_varying_schedule_is_no_cheaper():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"accuracy": 0.0}, "accuracy"),
+        ({"accuracy": 0.0}, r"^required: accuracy accuracy in \(0, inf\); got 0.0$"),
+        ({"accuracy": -1.0}, r"^required: accuracy accuracy in \(0, inf\); got -1.0$"),
         ({"accuracy": 0.01}, "the floor"),
-        ({"strength": -1.0}, "strength"),
+        ({"accuracy": 1.0, "strength": 1.0}, "the floor"),
+        ({"strength": -1.0}, r"^required: strength of the regularization strength in \[0, inf\); got -1.0$"),
         ({"p": 0.0}, "p > 0"),
         ({"p": 1.5}, "probability"),
         ({"gap": math.inf}, "gap"),

@@ -15,6 +15,8 @@ from hypothesis import assume, example, given, settings, strategies as st
 
 from rst_theory import CostLaw, Trials
 from rst_theory.cost import TailMethod, closed_form
+from rst_theory.cost.symbolic import _Square
+from rst_theory.cost.systematic import SystematicSum
 from rst_theory.notation import QUANTITIES, DomainError
 from rst_theory.schedules import (
     PRESETS,
@@ -312,6 +314,8 @@ def test_closed_form_is_the_sum_over_the_steps(schedule: Schedule, kind: str) ->
 def test_closed_form_in_the_symbol(schedule: Schedule) -> None:
     form = closed_form(schedule)
     (T,) = form.mean.free_symbols | form.variance.free_symbols or {sympy.Symbol("T")}
+    if not isinstance(schedule, FromExpression):
+        assert not form.mean.has(sympy.Sum, sympy.Max) and not form.variance.has(sympy.Sum, sympy.Max)
     for steps in (8, 11, 20) if isinstance(schedule, Joined) else (1, 2, 3, 8, 11):
         exact = CostLaw(schedule, steps).closed_form()
         assert abs(sympy.N(form.mean.subs(T, steps).doit() - exact.mean, 40)) < 1e-30
@@ -340,6 +344,7 @@ def test_closed_forms_that_are_known() -> None:
 def test_closed_form_of_a_long_run(schedule: Schedule) -> None:
     law = CostLaw(schedule, 200_000)
     form = law.closed_form()
+    assert not form.mean.has(sympy.Sum) and not form.variance.has(sympy.Sum)
     assert float(form.mean) == pytest.approx(law.mean, rel=1e-12)
     assert float(form.variance) == pytest.approx(law.variance, rel=1e-12)
 
@@ -452,3 +457,43 @@ def test_certain_trials_leave_no_tail() -> None:
     for method in ("chernoff", "hoeffding"):
         assert law.tail_bound(2, method) == law.tail_bound(0, method) == 0
         assert law.tail_bound(1, method) == 1
+
+
+def test_the_number_of_terms_decides_between_a_number_and_a_sum() -> None:
+    """Up to 1,000 terms are added, one more stays as it is; a table is added whatever its length."""
+    for schedule, kept in ((FromExpression("t"), sympy.Sum), (InverseSqrt(1), sympy.harmonic)):
+        assert _Square(schedule).mean(sympy.Integer(1000)).is_Rational
+        assert _Square(schedule).mean(sympy.Integer(1001)).has(kept)
+    assert closed_form(Tabulated([0.5] * 1001), 1001).variance == sympy.Rational(1001, 4)
+
+
+def test_closed_forms_are_written_simply() -> None:
+    """Cases outermost, one for T = 1; sums of powers of t by Faulhaber's formulas."""
+    T = QUANTITIES["steps"].symbol
+    line = closed_form(Linear(0.0, 1.0)).variance
+    assert isinstance(line, sympy.Piecewise) and line.args[0] == (0, sympy.Eq(T, 1))
+    assert sympy.cancel(line.args[1].expr - T * (T - 2) / (6 * (T - 1))) == 0
+    formula = closed_form(FromExpression("t / T"))
+    assert sympy.expand(formula.mean - (T - 1) / 2) == 0
+    assert formula.variance == (T**2 - 1) / (6 * T)
+
+
+def test_a_closed_form_is_a_value_and_takes_no_text() -> None:
+    form = closed_form(Constant(0.5), 3)
+    assert (form.mean, form.variance) == (sympy.Rational(3, 2), sympy.Rational(3, 4))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        form.mean = 2  # type: ignore[misc]
+    with pytest.raises(sympy.SympifyError):
+        closed_form(Constant(0.5), "3")
+
+
+def test_a_law_prints_as_its_arguments_and_takes_no_others() -> None:
+    assert repr(CostLaw(0.5, 3)) == "CostLaw(schedule=0.5, T=3, kind='independent')"
+    with pytest.raises(TypeError, match="probabilities"):
+        CostLaw(0.5, 3, probabilities=np.zeros(3))  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("bad", [[], 0.5, [[0.5]]])
+def test_a_systematic_sum_has_a_sequence_of_probabilities(bad: object) -> None:
+    with pytest.raises(ValueError, match=r"shape \(T,\) with T >= 1; got shape"):
+        SystematicSum(bad)  # type: ignore[arg-type]

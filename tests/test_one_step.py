@@ -319,7 +319,8 @@ def test_the_symbolic_expression_evaluates_to_the_same_number(bound, eta, gamma,
     expression = bound.expression.subs(letters)
     for worst in expression.atoms(sympy.core.function.AppliedUndef):  # the maximum over the turning point
         (turn,) = worst.free_symbols
-        change = sympy.lambdify(turn, worst.args[0], "numpy")
+        pieces = worst.args[0].rewrite(sympy.Piecewise)  # SymPy 1.13 writes no maxima of arrays
+        change = sympy.lambdify(turn, pieces, "numpy")
         turns = np.linspace(0, 0.5, 200_001)
         expression = expression.subs(worst, change(turns).max())
     value = bound.evaluate(constants=ProblemConstants(L=1.5, mu=0.25, sigma=sigma), **numbers)

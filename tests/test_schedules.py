@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import json
 import math
 import pickle
@@ -15,6 +16,7 @@ import sympy
 from conftest import NUMERIC, ONE_STEP
 from hypothesis import example, given, settings, strategies as st
 
+from rst_theory import display
 from rst_theory.notation import QUANTITIES, DomainError
 from rst_theory.schedules import (
     FAMILIES,
@@ -338,9 +340,12 @@ def test_presets_are_the_table(name, original, p, T, as_float):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("p", ["0", "0.2", "1/3", "1/2", "0.8", "1"])
-def test_presets_have_the_means_of_the_table(name, p):
-    p = Fraction(p)
+def test_presets_have_the_means_of_the_table(name):
+    for p in map(Fraction, ("0", "0.2", "1/3", "1/2", "0.8", "1")):
+        assert_the_means_of_the_table(name, p)
+
+
+def assert_the_means_of_the_table(name, p):
     mean = MEANS[name](p)
     assert preset(name, p).mean() == sympy.Rational(mean.numerator, mean.denominator)
     assert abs(preset(name, p, original=True).values(10_000).mean() - mean) <= 1.5e-4
@@ -359,11 +364,10 @@ def test_a_quirk_of_the_source_is_reproduced_and_not_inherited():
     assert (preset("piecewise2", 0.3).values(10) == 1).sum() == 3
 
 
-@pytest.mark.parametrize("p", [-0.1, 1.1, math.nan, math.inf])
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets_take_a_probability(name, p):
-    with pytest.raises(DomainError, match=f"probability p in \\[0, 1\\]; got {p}"):
-        preset(name, p)
+def test_presets_take_a_probability():
+    for name, p in itertools.product(PRESETS, [-0.1, 1.1, math.nan, math.inf]):
+        with pytest.raises(DomainError, match=f"probability p in \\[0, 1\\]; got {p}"):
+            preset(name, p)
 
 
 def test_preset_refuses_what_it_does_not_know():
@@ -382,9 +386,6 @@ TWO_NUMBERS = {"Linear": Linear, "Cosine": Cosine}
 
 
 @pytest.mark.parametrize(
-    "bad", [-1e-9, -math.inf, math.inf, math.nan, -1, Fraction(-1, 3), 10**400, sympy.Integer(-1)]
-)
-@pytest.mark.parametrize(
     "make, field",
     [
         (Constant, "Constant value"),
@@ -397,18 +398,18 @@ TWO_NUMBERS = {"Linear": Linear, "Cosine": Cosine}
         (lambda v: Joined([(Constant(1), v), (Constant(1), 1)]), "Joined fraction"),
     ],
 )
-def test_parameters_outside_their_domain_are_named(make, field, bad):
-    with pytest.raises(DomainError, match=rf"{field} (finite and >= 0|in \[0, 1\])"):
-        make(bad)
+def test_parameters_outside_their_domain_are_named(make, field):
+    for bad in (-1e-9, -math.inf, math.inf, math.nan, -1, Fraction(-1, 3), 10**400, sympy.Integer(-1)):
+        with pytest.raises(DomainError, match=rf"{field} (finite and >= 0|in \[0, 1\])"):
+            make(bad)
 
 
-@pytest.mark.parametrize("bad", ["0.5", None, True, 1j, [0.5], np.array(0.5), np.array([0.5])])
-@pytest.mark.parametrize(
-    "make", [Constant, InverseSqrt, lambda v: Linear(0, v), lambda v: Joined([(Constant(1), v)])]
-)
-def test_parameters_that_are_no_numbers_are_refused(make, bad):
-    with pytest.raises(TypeError, match="must be a real number"):
-        make(bad)
+def test_parameters_that_are_no_numbers_are_refused():
+    makes = [Constant, InverseSqrt, lambda v: Linear(0, v), lambda v: Joined([(Constant(1), v)])]
+    not_numbers = ["0.5", None, True, 1j, [0.5], np.array(0.5), np.array([0.5])]
+    for make, bad in itertools.product(makes, not_numbers):
+        with pytest.raises(TypeError, match="must be a real number"):
+            make(bad)
 
 
 @pytest.mark.parametrize(
@@ -462,23 +463,69 @@ def test_every_family_is_among_the_examples():
 
 
 @pytest.mark.parametrize("schedule", EXAMPLES, ids=str)
-@pytest.mark.parametrize(
-    "T", [0, -1, 2.5, "3", "__import__('os')", True, math.inf, sympy.Rational(1, 2), sympy.oo, [3]]
-)
-def test_no_face_accepts_a_bad_number_of_steps(schedule, T):
-    for face in (schedule.values, schedule.probabilities, schedule.mean, lambda T: schedule.expression(0, T)):
+def test_no_face_accepts_a_bad_number_of_steps(schedule):
+    faces = (schedule.values, schedule.probabilities, schedule.mean, lambda T: schedule.expression(0, T))
+    bad = (0, -1, 2.5, "3", "__import__('os')", True, math.inf, sympy.Rational(1, 2), sympy.oo, [3])
+    for face, T in itertools.product(faces, bad):
         with pytest.raises((TypeError, DomainError)):
             face(T)
 
 
 @pytest.mark.parametrize("schedule", EXAMPLES, ids=str)
-@pytest.mark.parametrize("t", [-1, 3, 0.5, "0", "__import__('os')", None, True])
-def test_no_expression_accepts_a_bad_step(schedule, t):
-    with pytest.raises((TypeError, DomainError)):
-        schedule.expression(t, 3)
+def test_no_expression_accepts_a_bad_step(schedule):
+    for t in (-1, 3, 0.5, "0", "__import__('os')", None, True):
+        with pytest.raises((TypeError, DomainError)):
+            schedule.expression(t, 3)
+
+
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (lambda: Constant(1).values(0), DomainError, "required: 1 <= T; got 0"),
+        (lambda: Constant(1).mean(0), DomainError, "required: 1 <= T; got 0"),
+        (
+            lambda: Constant(1).mean("3"),
+            TypeError,
+            "T must be an integer or a SymPy expression; got '3'",
+        ),
+        (
+            lambda: Constant(1).expression("0", 3),
+            TypeError,
+            "t must be an integer or a SymPy expression; got '0'",
+        ),
+        (lambda: Constant(1).expression(3, 3), DomainError, "required: 0 <= t < 3; got 3"),
+        (lambda: Constant(1).expression(-1, T_), DomainError, "required: 0 <= t; got -1"),
+    ],
+)
+def test_steps_are_refused_by_their_names(call, error, words):
+    with pytest.raises(error) as caught:
+        call()
+    assert str(caught.value) == words
+
+
+def test_steps_are_floats_and_may_be_numbers_beside_a_symbol():
+    """t**t in integers would overflow from t = 16 on."""
+    power = FromExpression("t**t + 0*T")
+    assert power.values(30) == pytest.approx([float(t**t) for t in range(30)], rel=ONE_STEP)
+    assert power.at(29, 30) == pytest.approx(float(29**29), rel=ONE_STEP)
+    assert Linear(0, 1).expression(2, T_) == 2 / sympy.Max(1, T_ - 1)
 
 
 # Schedules as values
+
+
+@pytest.mark.parametrize(
+    "schedule, low, high, words",
+    [
+        (Linear(0, 3), 0.0, 3.0, "T = 100: mean 1.5, least 0, greatest 3"),
+        (Constant(0.3), 0.0, 1.0, "T = 100: mean 0.3, least 0.3, greatest 0.3"),
+        (Tabulated([0.5, 0.25]), 0.0, 1.0, "T = 2: mean 0.375, least 0.25, greatest 0.5"),
+    ],
+)
+def test_a_notebook_shows_the_values(schedule, low, high, words):
+    values = schedule.values(2 if isinstance(schedule, Tabulated) else 100)
+    picture = f"<span>{display.sparkline(values, low=low, high=high)} {words}</span>"
+    assert picture in schedule._repr_html_()
 
 
 @given(runs())
@@ -594,7 +641,8 @@ def test_a_horizon_is_where_values_depend_on_it():
 def test_symbolic_parameters_have_symbolic_forms_only():
     a, b = sympy.symbols("a b", nonnegative=True)
     schedule = Joined([(Linear(a, 1), b), (Constant(0.5), 1 - b)])
-    assert schedule.free_symbols == {a, b} and Linear(0, 1).free_symbols == set()
+    assert schedule.free_symbols == Linear(a, b).free_symbols == {a, b}
+    assert Linear(0, 1).free_symbols == set()
     assert sympy.simplify(schedule.mean() - (b * (a + 1) / 2 + (1 - b) / 2)) == 0
     assert Linear(a, b).mean(5) == (a + b) / 2 and Linear(a, b).mean(1) == a
     assert sympy.simplify(Linear(a, b).expression(1, 3) - (a + b) / 2) == 0

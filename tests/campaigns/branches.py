@@ -1,11 +1,12 @@
 """Branch coverage of the package by its tests; child processes are counted.
 
-`python -m tests.campaigns.branches [TEST FILE ...] [--processes 2]` runs each file of tests under coverage.py,
-in a process of its own, and where none is named, all of them; then it writes a row per room. What a file of
-tests ran is kept under runs/coverage, and not measured again while that file, conftest.py and all of the
-package that it ran read the same. Compiled code leaves no trace: kernels count where tests/test_uncompiled.py
-runs them as plain Python. What needs a GPU is left out where it says "# GPU only", and by name in
-`[tool.coverage]` in pyproject.toml. Exit status 1 below `LEAST`, or where a test fails.
+`python -m tests.campaigns.branches [TEST FILE ...] [--processes 2] [--kept]` runs all files of tests, or
+those that are named, each under coverage.py in a process of its own. What a file of tests ran is kept under
+runs/coverage, and it is run again where it, conftest.py or a file of the package that it ran has changed;
+with --kept nothing is run. A line counts where a test ran it as its file reads now. Compiled code leaves no
+trace: kernels count where tests/test_uncompiled.py runs them as plain Python. What needs a GPU is left out
+where it says "# GPU only", and by name under `[tool.coverage]` in pyproject.toml. At the end of all files a
+row per room is written. Exit status 1 below `LEAST`, or where a test fails.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
-
-from coverage import Coverage
+from typing import TYPE_CHECKING, Any
 
 from rst_theory.files import read_json, write_json, write_table
 from tests.campaigns.versions import counts
+
+if TYPE_CHECKING:
+    from coverage import Coverage
 
 __all__ = ["LEAST", "rows_of"]
 
@@ -39,57 +42,75 @@ LEAST = 97.0
 COUNTS = ("num_statements", "missing_lines", "num_branches", "missing_branches")
 
 
+def kept(test: Path) -> dict[str, Any]:
+    """What is kept of a file of tests; nothing passed where it was never measured."""
+    path = STATE / f"{test.stem}.json"
+    nothing = {"test": test.name, "rests_on": {}, "passed": 0, "failed": ["not measured"], "seconds": 0}
+    return dict(read_json(path)) if path.exists() else nothing
+
+
 def measured(test: Path) -> dict[str, Any]:
     """What a file of tests did: how many passed, which failed, and what its data rest on."""
-    kept, folder = STATE / f"{test.stem}.json", STATE / test.stem
-    if kept.exists():
-        known = read_json(kept)
-        if not known["failed"] and known["rests_on"] == _digests(known["rests_on"]):
-            return dict(known)
-    start = time.monotonic()
+    known, folder = kept(test), STATE / test.stem
+    if not known["failed"] and not _changed(known["rests_on"]):
+        return known
+    began, start = time.time(), time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     report = folder / "tests.xml"
-    command = [
-        sys.executable,
-        "-m",
-        "coverage",
-        "run",
-        f"--data-file={folder / 'part'}",
-        "-m",
-        "pytest",
-        "-q",
-    ]
-    command += ["-p", "no:cacheprovider", f"--junitxml={report}", str(test)]
+    command = [sys.executable, "-m", "coverage", "run", f"--data-file={folder / 'part'}"]
+    command += ["-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}", str(test)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (folder / "log").open("w") as log:
         subprocess.run(command, check=False, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     passed, _, failed = counts(report)
-    data = _combined(test.stem, folder.glob("part.*")).get_data()
+    data = _combined(test.stem, folder.glob("part.*"), keep=True).get_data()
+    paths = [str(test), str(test.with_name("conftest.py")), *sorted(data.measured_files())]
     result = {
         "test": test.name,
-        "rests_on": _digests([str(test), str(test.with_name("conftest.py")), *data.measured_files()]),
+        "rests_on": {
+            p: _digest(p) if Path(p).stat().st_mtime < began else "changed meanwhile" for p in paths
+        },
         "passed": passed,
         "failed": failed,
         "seconds": round(time.monotonic() - start),
     }
-    write_json(kept, result)
+    write_json(STATE / f"{test.stem}.json", result)
     return result
 
 
-def _combined(name: str, parts: Iterable[Path]) -> Coverage:
+def _digest(name: str) -> str:
+    path = Path(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "not there"
+
+
+def _changed(digests: dict[str, str]) -> list[str]:
+    """The files that read otherwise than they did."""
+    return [name for name, digest in digests.items() if digest != _digest(name)]
+
+
+def _combined(name: str, parts: Iterable[Path], keep: bool) -> Coverage:
     """Data of several processes or tests in one file, called `name`."""
+    from coverage import Coverage
+
     coverage = Coverage(data_file=str(STATE / f"{name}.data"))
     coverage.erase()
-    coverage.combine(map(str, parts), keep=True)
+    coverage.combine(map(str, parts), keep=keep)
     coverage.save()
     return coverage
 
 
-def _digests(names: Iterable[str]) -> dict[str, str]:
-    """What each file holds, by its name; nothing for one that is not there any more."""
-    paths = map(Path, sorted(names))
-    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() if p.exists() else "" for p in paths}
+def _of_today(results: Iterable[dict[str, Any]], folder: Path) -> Iterator[Path]:
+    """The data of each file of tests, without what it ran of files that have changed since."""
+    from coverage import CoverageData
+
+    for result in results:
+        if (source := (STATE / result["test"]).with_suffix(".data")).exists():
+            copy = shutil.copy(source, folder)
+            data = CoverageData(str(copy))
+            data.read()
+            data.purge_files(_changed(result["rests_on"]))
+            yield copy
 
 
 def rows_of(files: dict[str, Any]) -> list[dict[str, Any]]:
@@ -111,18 +132,18 @@ def rows_of(files: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def main(names: Sequence[Path], processes: int) -> int:
+def main(names: Sequence[Path], processes: int, only_kept: bool) -> int:
     """Measure, print what is not run, write the table."""
     tests = [path.resolve() for path in names] or sorted((ROOT / "tests").glob("test_*.py"))
-    passed, failed = 0, False
+    results = []
     with ThreadPoolExecutor(processes) as pool:
-        for result in pool.map(measured, tests):
-            passed += result["passed"]
-            failed |= bool(result["failed"])
+        for result in pool.map(kept if only_kept else measured, tests):
+            results.append(result)
             print(f"{result['test']}: {result['passed']} passed, {result['seconds']} s", flush=True)
             for test in result["failed"]:
                 print(f"  failed: {test}", flush=True)
-    coverage = _combined("all", [STATE / f"{test.stem}.data" for test in tests])
+    with tempfile.TemporaryDirectory() as folder:
+        coverage = _combined("all", _of_today(results, Path(folder)), keep=False)
     report = STATE / "report.json"
     coverage.json_report(outfile=str(report))
     files = read_json(report)["files"]
@@ -133,13 +154,15 @@ def main(names: Sequence[Path], processes: int) -> int:
     for row in rows:
         print(row)
     if not names:
+        passed = sum(result["passed"] for result in results)
         write_table(RESULTS, "branches", [{**row, "tests": passed} for row in rows])
-    return int(failed or rows[-1]["per_cent"] < LEAST)
+    return int(any(result["failed"] for result in results) or rows[-1]["per_cent"] < LEAST)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tests", nargs="*", type=Path, metavar="TEST FILE")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--kept", action="store_true", help="run nothing: count what is kept")
     arguments = parser.parse_args()
-    sys.exit(main(arguments.tests, arguments.processes))
+    sys.exit(main(arguments.tests, arguments.processes, arguments.kept))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import resource
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -130,23 +132,27 @@ class Order:
 
 
 class Lines:
-    """Which lines of a file run from `start` to `stop`."""
+    """Which lines of a file run from `start` to `stop`, in all threads."""
 
     def __init__(self, path: Path) -> None:
-        import coverage
-
-        quiet = ["no-data-collected", "module-not-imported", "module-not-measured", "already-imported"]
         self._path = str(path)
-        self._measured = coverage.Coverage(
-            data_file=None, include=[self._path], messages=False, config_file=False
-        )
-        self._measured.set_option("run:disable_warnings", quiet)
+        self._ran: set[int] = set()
 
     def start(self) -> None:
         """From now on."""
-        self._measured.start()
+        threading.settrace(self._called)
+        sys.settrace(self._called)
 
     def stop(self) -> list[int]:
         """The lines that ran."""
-        self._measured.stop()
-        return sorted(self._measured.get_data().lines(self._path) or ())
+        sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]
+        return sorted(self._ran)
+
+    def _called(self, frame: FrameType, event: str, argument: Any) -> Any:
+        return self._traced if frame.f_code.co_filename == self._path else None
+
+    def _traced(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if event == "line":
+            self._ran.add(frame.f_lineno)
+        return self._traced

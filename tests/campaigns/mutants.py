@@ -51,10 +51,9 @@ SUBSET_SECONDS = 30.0  # of the tests of one file, run once
 
 PRELOADED = (
     *("numpy", "scipy.stats", "scipy.optimize", "scipy.integrate", "sympy", "mpmath", "torch", "numba"),
-    *("coverage", "hypothesis.extra.numpy", "matplotlib.pyplot", "PEPit", "clarabel", "joblib"),
+    *("hypothesis.extra.numpy", "matplotlib.pyplot", "PEPit", "clarabel", "joblib"),
 )
 
-_STEPS = ("test_optim", "test_perturbation", "test_passes", "test_two_step", "test_graphs", "test_scaler")
 TESTS: dict[str, tuple[str, ...]] = {
     "method.py": ("test_method",),
     "notation.py": ("test_notation",),
@@ -64,35 +63,44 @@ TESTS: dict[str, tuple[str, ...]] = {
     "cost/symbolic.py": ("test_cost",),
     "cost/systematic.py": ("test_cost",),
     "schedules/base.py": ("test_schedules",),
-    "schedules/expressions.py": ("test_expressions", "test_schedules"),
+    "schedules/expressions.py": ("test_expressions",),
     "schedules/families.py": ("test_schedules",),
     "schedules/presets.py": ("test_schedules",),
     "allocation/budget.py": ("test_allocation",),
     "allocation/pairs.py": ("test_allocation",),
-    "bounds/average.py": ("test_average", "test_bounds"),
-    "bounds/base.py": ("test_bounds", "test_one_step", "test_convex"),
-    "bounds/catalogue.py": ("test_bounds", "test_display"),
-    "bounds/concentration.py": ("test_concentration", "test_bounds"),
-    "bounds/contraction.py": ("test_strongly_convex", "test_bounds"),
-    "bounds/convex.py": ("test_convex", "test_bounds"),
-    "bounds/implicit.py": ("test_implicit", "test_bounds"),
-    "bounds/one_step.py": ("test_one_step", "test_bounds"),
-    "bounds/polyak_lojasiewicz.py": ("test_polyak_lojasiewicz", "test_bounds"),
-    "bounds/quadratics.py": ("test_quadratics", "test_bounds"),
-    "bounds/rates.py": ("test_rates", "test_floors", "test_bounds"),
-    "bounds/realized.py": ("test_realized", "test_bounds"),
-    "bounds/stationary.py": ("test_quadratics", "test_bounds"),
-    "bounds/stationary_noise.py": ("test_quadratics", "test_bounds"),
-    "bounds/strongly_convex.py": ("test_strongly_convex", "test_bounds"),
-    "bounds/unnormalized.py": ("test_unnormalized", "test_average", "test_bounds"),
-    **{
-        f"optim/{name}.py": _STEPS
-        for name in (
-            *("ascent", "compilation", "data_parallel", "finiteness", "gradients", "graphs", "groups"),
-            *("lengths", "lists", "mixture", "options", "passes", "perturbation", "plan", "rst", "shards"),
-            "two_step",
-        )
-    },
+    "bounds/average.py": ("test_bounds_by_hand", "test_average"),
+    "bounds/base.py": ("test_bounds_by_hand",),
+    "bounds/catalogue.py": ("test_bounds_by_hand",),
+    "bounds/concentration.py": ("test_concentration",),
+    "bounds/contraction.py": ("test_strongly_convex",),
+    "bounds/convex.py": ("test_bounds_by_hand", "test_convex"),
+    "bounds/implicit.py": ("test_implicit",),
+    "bounds/one_step.py": ("test_bounds_by_hand", "test_one_step"),
+    "bounds/polyak_lojasiewicz.py": ("test_polyak_lojasiewicz",),
+    "bounds/quadratics.py": ("test_quadratics",),
+    "bounds/rates.py": ("test_rates",),
+    "bounds/realized.py": ("test_bounds_by_hand", "test_realized"),
+    "bounds/stationary.py": ("test_quadratics",),
+    "bounds/stationary_noise.py": ("test_quadratics",),
+    "bounds/strongly_convex.py": ("test_bounds_by_hand", "test_strongly_convex"),
+    "bounds/unnormalized.py": ("test_unnormalized",),
+    "optim/ascent.py": ("test_optim_tensors",),
+    "optim/compilation.py": ("test_optim_parts",),
+    "optim/data_parallel.py": ("test_optim_parts",),
+    "optim/finiteness.py": ("test_optim_parts",),
+    "optim/gradients.py": ("test_optim_parts",),
+    "optim/graphs.py": ("test_graphs",),
+    "optim/groups.py": ("test_optim_parts",),
+    "optim/lengths.py": ("test_optim_tensors",),
+    "optim/lists.py": ("test_optim_tensors",),
+    "optim/mixture.py": ("test_optim_tensors",),
+    "optim/options.py": ("test_optim_parts",),
+    "optim/passes.py": ("test_optim_parts",),
+    "optim/perturbation.py": ("test_optim_tensors",),
+    "optim/plan.py": ("test_optim_plan",),
+    "optim/rst.py": ("test_optim", "test_optim_parts"),
+    "optim/shards.py": ("test_optim_parts",),
+    "optim/two_step.py": ("test_two_step",),
 }
 """The tests of each file of the package, in files of tests/."""
 
@@ -189,7 +197,7 @@ class Campaign(NamedTuple):
 
     def _imported_anew(self, trials: list[Trial]) -> None:
         """Try mutants of what runs at import."""
-        order = Order(_clean_of(self.store.clean() or []))
+        order = Order(_chosen(self.store.clean()))
         if not self.store.fresh():
             raise RuntimeError(f"{self.job.name} or one of its tests was edited meanwhile")
 
@@ -230,9 +238,8 @@ class Campaign(NamedTuple):
             order.learn(trial.mutant, test)
 
     def _clean(self, tests: Tests) -> dict[str, Clean]:
-        """What each test does on the original; those that fail or take long are left out, and named."""
-        if (kept := self.store.clean()) is not None:
-            return _clean_of(kept)
+        """What each test does on the original; those that fail or take long are left out."""
+        clean = {name: found for name, found in self.store.clean().items() if name in tests.items}
 
         def attempt(name: str, say: Callable[[Any], None]) -> None:
             lines = Lines(self.job.path)
@@ -241,24 +248,24 @@ class Campaign(NamedTuple):
             passed = tests.passes(name)
             say([passed, time.process_time() - start, lines.stop()])
 
-        clean = {}
-        runs = forked(tests.items, attempt, lambda name: SUBSET_SECONDS, self.processes)
-        for name, said, ended, _ in _shown(f"{self.job.name}, clean", len(tests.items), runs):
+        todo = [name for name in tests.items if name not in clean]
+        runs = forked(todo, attempt, lambda name: SUBSET_SECONDS, self.processes)
+        for name, said, ended, _ in _shown(f"{self.job.name}, clean", len(todo), runs):
             if ended and said and said[0][0]:
                 clean[name] = said[0][1:]
             else:
                 print(f"{name} fails on the original, or takes long: left out", file=sys.stderr)
-        while sum(seconds for seconds, _ in clean.values()) > SUBSET_SECONDS:
-            slowest = max(clean, key=lambda name: (not clean[name][1], clean[name][0]))
-            seconds, lines = clean.pop(slowest)
-            why = "" if lines else " and runs nothing of the file"
-            print(f"{slowest} takes {seconds:.2f} s{why}: left out", file=sys.stderr)
-        self.store.keep_clean([[name, *test] for name, test in clean.items()])
-        return _clean_of(self.store.clean() or [])
+        self.store.keep_clean(clean)
+        return _chosen(clean)
 
 
-def _clean_of(kept: list[Any]) -> dict[str, Clean]:
-    return {name: Clean(seconds, frozenset(lines)) for name, seconds, lines in kept}
+def _chosen(kept: dict[str, Any]) -> dict[str, Clean]:
+    """Tests that are short enough together: first those go that run nothing of the file, then slow ones."""
+    clean = {name: Clean(seconds, frozenset(lines)) for name, (seconds, lines) in kept.items()}
+    while sum(test.seconds for test in clean.values()) > SUBSET_SECONDS:
+        slowest = max(clean, key=lambda name: (not clean[name].lines, clean[name].seconds))
+        print(f"{slowest} takes {clean.pop(slowest).seconds:.2f} s: left out", file=sys.stderr)
+    return clean
 
 
 def _shown(title: str, total: int, runs: Iterable[Any]) -> Iterator[Any]:

@@ -33,14 +33,14 @@ class Store:
     """The verdicts on one file's mutants, a JSON line each; the last one counts.
 
     A kill rests on the killing test, a survival on all the tests, and both on the file, whose changed text is
-    what their key is made of. What the tests do on the original is kept too.
+    what their key is made of. What each test does on the original is kept too, and rests on test and file.
     """
 
     def __init__(self, folder: Path, module: str, source: Path, tests: Sequence[Path]) -> None:
         self._path, self._clean = folder / f"{module}.jsonl", folder / f"{module}.clean.json"
         self._files = {path.name: path for path in tests}
         self._source = source
-        self._tests, self._whole = self._digests()
+        self._tests, self._original = self._digests()
         self._verdicts: dict[str, Verdict] = {}
         folder.mkdir(parents=True, exist_ok=True)
         for line in self._path.read_text().splitlines() if self._path.exists() else ():
@@ -52,11 +52,11 @@ class Store:
 
     def _digests(self) -> tuple[str, str]:
         texts = [path.read_text(encoding="utf-8") for path in (self._source, *self._files.values())]
-        return digest(*texts[1:]), digest(*texts)
+        return digest(*texts[1:]), digest(texts[0])
 
     def fresh(self) -> bool:
         """Whether the file and its tests still read as when this was made."""
-        return self._digests() == (self._tests, self._whole)
+        return self._digests() == (self._tests, self._original)
 
     def known(self, key: str) -> Verdict | None:
         """The verdict, where what it rests on still reads the same."""
@@ -69,14 +69,17 @@ class Store:
         with self._path.open("a") as file:
             file.write(json.dumps([key, *self._verdicts[key]]) + "\n")
 
-    def clean(self) -> list[Any] | None:
-        """What was kept of the tests on the original."""
+    def clean(self) -> dict[str, Any]:
+        """What was kept of the tests on the original, by their names."""
         kept = read_json(self._clean) if self._clean.exists() else {}
-        return kept["tests"] if kept.get("of") == self._whole else None
+        if kept.get("of") != self._original:
+            return {}
+        return {n: what for n, proof, what in kept["tests"] if proof and proof == self._proof("", n)}
 
-    def keep_clean(self, tests: list[Any]) -> None:
+    def keep_clean(self, tests: dict[str, Any]) -> None:
         """Keep what the tests do on the original."""
-        write_json(self._clean, {"of": self._whole, "tests": tests})
+        kept = [[name, self._proof("", name), found] for name, found in tests.items()]
+        write_json(self._clean, {"of": self._original, "tests": kept})
 
     def _proof(self, outcome: str, test: str) -> str:
         if outcome == "survived":
