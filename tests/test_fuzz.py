@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import time
@@ -10,8 +11,10 @@ import warnings
 import pytest
 
 import rst_theory as rst
+from rst_theory.bounds import ALL, RunBound
 from rst_theory.files import read_json, read_table, write_json
-from rst_theory.schedules import expressions
+from rst_theory.notation import DomainError, ProblemConstants
+from rst_theory.schedules import Periodic, expressions
 from rst_theory.training import TrainConfig
 from tests.campaigns import fuzz
 from tests.campaigns.fuzz_guard import Hang, Warned, finding, keep, minimised, warnings_are_findings
@@ -79,6 +82,23 @@ def test_seeds_and_mutants_of_them_keep_every_promise(name):
     for data in [*draw.sample(seeds, min(few, len(seeds))), *mutants]:
         error = finding(target.check, data, SECONDS)
         assert error is None, (data, error)
+
+
+@pytest.mark.parametrize("L", [1e154, 1e-154])
+def test_a_bound_beyond_the_floating_range_is_refused_or_infinite(L):
+    for bound in (bound for bound in ALL.values() if isinstance(bound, RunBound)):
+        for eta in (0.0, 0.5 / L):
+            with contextlib.suppress(DomainError):
+                value = bound.evaluate(
+                    schedule=Periodic(3),
+                    steps=1,
+                    eta=eta,
+                    rho=0.0,
+                    constants=ProblemConstants(L=L, mu=L / 2),
+                    gap=1.0,
+                    distance=1.0,
+                )
+                assert value >= 0
 
 
 @pytest.mark.parametrize("name, data", REGRESSIONS)

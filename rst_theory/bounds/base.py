@@ -103,7 +103,10 @@ class Condition:
     def require(self, setting: Any) -> None:
         """Raise a DomainError naming the first violation, with its t where it has one."""
         with np.errstate(all="ignore"):  # a margin beyond the floating range is not a positive one
-            margin, shown = np.asarray(self.margin(setting)), self.shown(setting)
+            try:
+                margin, shown = np.asarray(self.margin(setting)), self.shown(setting)
+            except OverflowError:
+                raise DomainError(f"{self.text}, with numbers within the floating range", math.inf) from None
         if not (margin > 0).all():
             t = int(np.argmin(margin.ravel() > 0))
             value = float(np.broadcast_to(shown, margin.shape).ravel()[t])

@@ -52,7 +52,7 @@ def main(name: str, folder: Path, executions: int) -> None:
         "rss_limit_mb": RESIDENT,
         "print_final_stats": 1,
         "artifact_prefix": f"{findings}/",
-        "dict": words,
+        **({"dict": words} if target.words else {}),  # it takes no empty file
     }
     places = [str(corpus), str(starts)]
     atheris.Setup([sys.argv[0], *(f"-{key}={value}" for key, value in options.items()), *places], one)
