@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: report experiments theory test check bench gpu fuzz mutants faults coverage versions audit clean
+.PHONY: report experiments theory test check bench gpu fuzz mutants faults coverage versions audit fresh clean
 
 report: $(STAMP)
 	$(BIN)/python -m experiments
@@ -68,6 +68,9 @@ audit: $(STAMP)
 	$(PYTHON) -m venv runs/audit
 	runs/audit/bin/python -m pip install --quiet pip-audit
 	$(BIN)/python -m tests.campaigns.audit --tool runs/audit/bin/pip-audit
+
+fresh: $(STAMP)
+	$(BIN)/python -m tests.campaigns.fresh_clone
 
 clean:
 	rm -rf $(VENV) report runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

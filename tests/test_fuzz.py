@@ -34,6 +34,9 @@ REGRESSIONS: list[tuple[str, bytes]] = [
     ("plain_schedule", b"\x03\x00\x10\x00@"),  # 'float' object is not iterable
     ("plain_schedule", b"\x83\xd0\xd2\x00 \xee\xf9N\x00"),  # setting an array element with a sequence
     ("trajectories", b"\x02\x07.\xadt\xc7"),  # RuntimeWarning: invalid value encountered in sqrt
+    ("trajectories", b"\x02k\xab' 5"),  # DeprecationWarning: invalid escape sequence
+    ("trajectories", b"\xfe\xf7" + b"\xff" * 18 + b"\x7f\xf2"),  # RuntimeWarning: invalid value in reduce
+    ("trajectories", b"\xfe\xf7" + b"\xff" * 18 + b"\x7f\xff"),  # NaN in a mean
     ("trajectories", b"\x02<8f \x00"),  # half a pair of surrogates in its description
     ("config", b"\x03\x02\xf0\x00\x00\x04\x00\x80"),  # no message of its own
     ("config", b"\x03@\x00@\x00\x10\x00\x16\x00\x16@\x00@"),  # AttributeError
@@ -99,6 +102,11 @@ def test_a_bound_beyond_the_floating_range_is_refused_or_infinite(L):
                     distance=1.0,
                 )
                 assert value >= 0
+
+
+def test_an_allocation_by_weights_beyond_the_floating_range_is_refused():
+    with pytest.raises(DomainError, match="eta_t rho_t q_t within the floating range"):
+        rst.allocate(0.5, steps=1, eta=1.0, rho=1e154, degree=1.8e154, constants=ProblemConstants(L=1.0))
 
 
 @pytest.mark.parametrize("name, data", REGRESSIONS)

@@ -265,6 +265,30 @@ def test_captured_lengths_lose_the_step_of_their_capture(captured):
     assert before.lengths == []
 
 
+def test_radii_lie_on_the_device_and_may_be_zero(captured, monkeypatch):
+    problem, step = graphed(captured, rho=rst.Linear(0.0, 0.4), gamma=rst.Linear(2.0, 0.0))
+    problem.next_minibatch(0)
+    step()
+    assert {key: float(value) for key, value in step._changing.items()} == {
+        ("gamma", 0): 2.0,
+        ("rho", 0): 0.0,
+    }
+    monkeypatch.setattr(graphs, "_device", lambda optimizer: torch.device("meta"))
+    assert all(value.is_meta for value in GraphedStep(problem.optimizer, problem.closure)._changing.values())
+
+
+def test_one_cuda_device_is_found_and_others_are_named():
+    def on(*places):
+        points = [SimpleNamespace(device=torch.device(place)) for place in places]
+        return graphs._device(SimpleNamespace(param_groups=[{"params": points[:1]}, {"params": points[1:]}]))
+
+    assert on("cuda:1", "cuda:1") == torch.device("cuda:1")
+    for places in (("cuda:1", "cuda:0"), ("cuda:0", "cpu", "cuda:0"), ("cpu",), ("meta", "meta"), ()):
+        named = ", ".join(sorted(set(places)))
+        with pytest.raises(RuntimeError, match=f"on one CUDA device; they are on {named}$"):
+            on(*places)
+
+
 def test_parameters_must_be_on_one_cuda_device():
     problem = Problem()
     with pytest.raises(RuntimeError, match="all parameters on one CUDA device; they are on cpu"):

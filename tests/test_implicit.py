@@ -12,6 +12,8 @@ from hypothesis import given, settings, strategies as st
 
 from rst_theory import method
 from rst_theory.bounds.implicit import (
+    _M,
+    _STRENGTH,
     implicit_gradient,
     logistic_hessian_lipschitz,
     remainder_bound,
@@ -281,3 +283,60 @@ def test_arguments_are_checked(call, error, message):
 
 def test_a_zero_gradient_has_a_zero_implicit_gradient():
     assert (implicit_gradient(np.zeros((2, 3)), np.zeros((2, 3)), 1.0) == 0).all()
+
+
+def test_batches_of_any_type_are_taken_row_by_row_in_double_precision():
+    g, Hg = np.array([[3, 4], [0, 0], [5, -12]]), np.array([[1, 2], [3, 4], [-5, 6]])
+    for kind in (np.int64, np.float32, np.float64):
+        scale = 1 if kind is np.int64 else 1 / 3
+        a, b = (scale * g).astype(kind), (scale * Hg).astype(kind)
+        rows = [[float(v) for v in row] for row in a], [[float(v) for v in row] for row in b]
+        for ascent in ASCENTS:
+            found = implicit_gradient(a, b, 0.5, ascent)
+            assert found.dtype == np.float64
+            for row, x, h in zip(found, *rows, strict=True):
+                norm = math.hypot(*x) if ascent == "normalized" else 1.0
+                share = 0.5 / norm if norm > 0 else 0.0
+                expected = [u + share * v for u, v in zip(x, h, strict=True)]
+                assert row.tolist() == pytest.approx(expected, rel=ONE_STEP)
+    assert implicit_gradient(g, Hg, 0.5).tolist() == implicit_gradient(g, Hg, 0.5, "normalized").tolist()
+    variance = trial_variance(0.25, 2.0, np.array([[100, 1], [3, 4]], dtype=np.int8))
+    assert variance.tolist() == [0.75 * 10001, 0.75 * 25]
+    assert remainder_bound(2.0, 0.5, 3.0) == remainder_bound(2.0, 0.5, 3.0, "normalized") == 0.75
+    assert remainder_bound(2.0, 0.5, 3.0, "unnormalized", 3.0) == 0.75 * 9
+    assert same_strength_bound(2.0, (0.5, 0.25), 3.0) == 0.75
+
+
+def test_the_logistic_constant_is_its_formula_row_by_row():
+    rows = np.array([[3.0, 4.0], [1.0, -2.0], [0.1, 0.3]], dtype=np.float32)
+    lengths = [math.hypot(*map(float, row)) for row in rows]
+    sums = [[0.0, 0.0], [0.0, 0.0]]
+    for row, length in zip(rows.tolist(), lengths, strict=True):
+        for i in range(2):
+            for j in range(2):
+                sums[i][j] += length * row[i] * row[j] / 3
+    half, product = (sums[0][0] + sums[1][1]) / 2, sums[0][0] * sums[1][1] - sums[0][1] ** 2
+    largest = half + math.sqrt(half**2 - product)
+    third = 1 / (6 * math.sqrt(3))
+    assert logistic_hessian_lipschitz(rows) == pytest.approx(largest * third, rel=NUMERIC)
+    assert logistic_hessian_lipschitz(rows, minibatches=True) == pytest.approx(125 * third, rel=ONE_STEP)
+    assert logistic_hessian_lipschitz([[2]]) == pytest.approx(8 * third, rel=ONE_STEP)
+    for wrong in ([1.0], [[[1.0]]], np.ones((0, 2)), np.ones((2, 0))):
+        with pytest.raises(ValueError, match="not empty; got shape"):
+            logistic_hessian_lipschitz(wrong)
+    for wrong, shapes in ((1.0, r"\(\) and \(\)"), ([1.0], r"\(1,\) and \(\)")):
+        with pytest.raises(ValueError, match=f"got shapes {shapes}"):
+            implicit_gradient(wrong, 1.0, 1.0)
+
+
+def test_refusals_name_the_quantity_word_for_word():
+    required = "required: {} in [0, inf); got -1.0"
+    for call, name in [
+        (lambda: remainder_bound(1.0, 0.1, -1.0), "Lipschitz constant of the Hessian M"),
+        (lambda: same_strength_bound(-1.0, (0.1, 0.2), 1.0), "strength of regularization strength"),
+        (lambda: implicit_gradient([1.0], [1.0], -1.0), "strength of regularization strength"),
+    ]:
+        with pytest.raises(DomainError) as told:
+            call()
+        assert str(told.value) == required.format(name)
+    assert (_M.symbol.name, _STRENGTH.symbol.name) == ("M", r"\kappa")

@@ -260,11 +260,26 @@ def test_limits_by_hand(schedule, limit):
 @pytest.mark.parametrize("T", [1000, 1001, 250_000])
 def test_means_of_long_runs(schedule, T):
     assert float(schedule.mean(T)) == pytest.approx(schedule.values(T).mean(), rel=NUMERIC)
+    if isinstance(schedule, InverseSqrt):
+        assert schedule.mean(T).has(sympy.zeta) == (T > 1000)
 
 
 def test_a_long_formula_stays_a_sum():
-    mean = FromExpression("t/T").mean(5000)
-    assert mean.has(sympy.Sum) and sympy.simplify(mean.doit()) == sympy.Rational(4999, 10000)
+    formula = FromExpression("(t + 1)/T")
+    mean = formula.mean(5000)
+    assert mean == sympy.Sum((t_ + 1) / 5000, (t_, 0, 4999)) / 5000
+    assert sympy.simplify(mean.doit()) == sympy.Rational(5001, 10000)
+    assert formula.mean(1000) == sympy.Rational(1001, 2000) and formula.mean(1001).has(sympy.Sum)
+
+
+def test_expressions_at_a_symbol_and_at_a_number():
+    """Of a table in the symbol T a step is still one of its own."""
+    assert [Periodic(3).expression(t_, T_).subs(t_, t) for t in range(5)] == [1, 0, 0, 1, 0]
+    table = Tabulated([0.5, 0.25])
+    assert [table.expression(t_, 2).subs(t_, t) for t in range(2)] == [sympy.S.Half, sympy.Rational(1, 4)]
+    assert table.expression(1, T_) == sympy.Rational(1, 4)
+    with pytest.raises(DomainError, match=r"^required: 0 <= t < 2; got 2$"):
+        table.expression(2, T_)
 
 
 # Presets

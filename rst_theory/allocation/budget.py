@@ -7,6 +7,8 @@ goal decides. It is made least under sum_t p_t = B by water-filling. Proofs: `pa
 
 from __future__ import annotations
 
+import bisect
+import math
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -111,14 +113,17 @@ def trial_weights(
 
     Raises:
         ValueError: an unknown goal.
-        DomainError: a parameter outside its domain, eta_t outside (0, 2/L), or mu = 0 for the last iterate
-            without a spectrum.
+        DomainError: a parameter outside its domain, eta_t outside (0, 2/L), mu = 0 for the last iterate
+            without a spectrum, or a weight beyond the floating range.
     """
     if goal not in ("average", "last_iterate"):
         raise ValueError(f"goal must be 'average' or 'last_iterate'; got {goal!r}")
     run = settle(0.0, steps, eta, rho, 1.0, constants)
     STEP_SIZE.require(run)
-    w = run.eta * run.rho * sequence(degree, run.T, QUANTITIES["degree"])
+    with np.errstate(over="ignore"):
+        w = run.eta * run.rho * sequence(degree, run.T, QUANTITIES["degree"])
+    if not np.isfinite(w).all():
+        raise DomainError("eta_t rho_t q_t within the floating range", math.inf, f"t = {np.argmax(w)}")
     if spectrum is not None:
         return np.asarray(w * np.sqrt(_followed(run, _eigenvalues(spectrum, constants.L), goal)))
     if goal == "last_iterate":
@@ -181,30 +186,17 @@ def water_filling(weights: npt.ArrayLike, budget: float, least: npt.ArrayLike = 
     if np.where(wanted, 1.0, low).sum() <= B:
         return np.where(wanted, 1.0, low)
     # The sum over t is piecewise linear and increasing in c; its knots are where a probability leaves its
-    # least value or reaches 1.
-    knots = np.unique(np.concatenate([[0.0], low[wanted] / w[wanted], 1 / w[wanted]]))
-    before = _last_knot_within(knots, w, low, B)
-    scale = np.where(wanted, w, 1.0)
-    moving = wanted & (low / scale <= before) & (before < 1 / scale)
-    spent = _filled(before, w, low)
-    c = before + (B - spent.sum()) / w[moving].sum() if moving.any() else before
-    return _filled(c, w, low)
+    # least value or reaches 1. The first knot, 0, is always within the budget.
+    leaves, full = low[wanted] / w[wanted], 1 / w[wanted]
+    knots = np.unique(np.concatenate([[0.0], leaves, full]))
+    before = knots[bisect.bisect_right(knots, B, key=lambda c: _filled(c, w, low).sum()) - 1]
+    moving = w[wanted][(leaves <= before) & (before < full)]
+    rest = B - _filled(before, w, low).sum()
+    return _filled(before + rest / moving.sum() if moving.size else before, w, low)
 
 
 def _filled(c: float, w: FloatArray, low: FloatArray) -> FloatArray:
     return np.asarray(np.minimum(1.0, np.maximum(low, c * w)))
-
-
-def _last_knot_within(knots: FloatArray, w: FloatArray, low: FloatArray, budget: float) -> float:
-    """The largest knot at which the sum stays within the budget, by bisection; 0 where none does."""
-    first, end = 0, len(knots)
-    while first < end:
-        middle = (first + end) // 2
-        if _filled(float(knots[middle]), w, low).sum() <= budget:
-            first = middle + 1
-        else:
-            end = middle
-    return float(knots[first - 1]) if first else 0.0
 
 
 _ROUNDING = 1e-12  # relative: sums of equal numbers in another order

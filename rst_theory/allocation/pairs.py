@@ -98,19 +98,18 @@ def least_pairs(
         L=L,
     )
     if p is None:
-        return min((progress.plan(candidate, gap) for candidate in _candidates(progress)), key=_cost)
+        return min(progress.plan(candidate, gap) for candidate in _candidates(progress))  # by their pairs
     p = QUANTITIES["p"].check(p)
     if p == 0 and kappa > 0:
         raise DomainError("p > 0 at a positive strength", p)
     return progress.plan(p, gap)
 
 
-def _cost(plan: Plan) -> tuple[float, float]:
-    return plan.pairs, plan.p
-
-
 def _candidates(progress: _Progress) -> list[float]:
-    """The probabilities among which the best lies: stationary points of the two regimes, and their border."""
+    """The probabilities among which the best lies: 1 and the stationary points of the two regimes.
+
+    At their border nothing new can be least: D is a maximum over eta, so it has one slope on both sides.
+    """
     A, B0, B1, L = progress
     if B1 == 0:
         return [0.0]
@@ -120,9 +119,6 @@ def _candidates(progress: _Progress) -> list[float]:
     alpha, beta = A / L - B0 / L**2, B1 / L**2  # eta = 1/L: pairs ~ (1 + p)/(alpha - beta/p)
     if alpha > 0:
         found.append((beta + math.sqrt(beta * (beta + alpha))) / alpha)
-    border = A * L / 2 - B0  # where A/(2 B) = 1/L
-    if border > 0:
-        found.append(B1 / border)
     return [p for p in found if 0 < p <= 1]
 
 

@@ -159,12 +159,12 @@ class _OpenTrials:
     def variance(self, theta: FloatArray) -> FloatArray:
         """V at each of several tilts, shape (m,) to (m,)."""
         small, _ = _sides(self.points + theta[:, np.newaxis])
-        return np.asarray((self.weights * small * (1 - small)).sum(axis=-1))
+        return np.asarray((self.weights * small * (1 - small)).sum(axis=1))
 
     def drift(self, theta: FloatArray, k: float) -> FloatArray:
         """M(theta) - k at each of several tilts, shape (m,) to (m,); exact to rounding where it is small."""
         small, up = _sides(self.points + theta[:, np.newaxis])
-        return np.asarray(self.up(theta) - k + (self.weights * np.where(up, -small, small)).sum(axis=-1))
+        return np.asarray(self.up(theta) - k + (self.weights * np.where(up, -small, small)).sum(axis=1))
 
     def log_mgf(self, theta: float, k: float) -> float:
         """The logarithm of E exp(theta (N - k)), by Gauss' rule on panels.
@@ -229,7 +229,8 @@ class _OpenTrials:
         The rule returns the sum of P_theta(N = k + M i) over all integers i. M is so large that the other
         terms are not there, or negligible by Bernstein's inequality. It is odd: w = pi is avoided.
         """
-        radius = _DROPPED / 3 + math.sqrt(_DROPPED**2 / 9 + 2 * _DROPPED * variance)
+        third = _DROPPED / 3
+        radius = third + math.sqrt(third**2 + 2 * _DROPPED * variance)
         period = min(self.count + 1, math.ceil(radius) + reach + 2) | 1
         w = 2 * np.pi * np.arange(1, period // 2 + 1)[:, np.newaxis] / period
         half = np.sin(w / 2) ** 2
@@ -237,10 +238,10 @@ class _OpenTrials:
         w, half = w[kept], half[kept]
 
         small, up = _sides(self.points + theta)
-        modulus = np.exp((self.weights * np.log1p(-4 * small * (1 - small) * half)).sum(axis=-1) / 2)
+        modulus = np.exp((self.weights * np.log1p(-4 * small * (1 - small) * half)).sum(axis=1) / 2)
         # The argument of 1 - q + q e^(iw), written by whichever of q and 1 - q is small.
         angles = np.arctan2(small * np.sin(w), 1 - 2 * small * half)
-        angle = (self.weights * np.where(up, -angles, angles)).sum(axis=-1)
+        angle = (self.weights * np.where(up, -angles, angles)).sum(axis=1)
         turns = self.up(np.array(theta)) - ks
         waves = modulus[:, np.newaxis] * np.cos(angle[:, np.newaxis] + w * turns)
         return np.asarray((1 + 2 * waves.sum(axis=0)) / period)
@@ -290,4 +291,4 @@ def _chebyshev_weights(x: FloatArray, count: FloatArray) -> FloatArray:
         moments[i] = (count * current).sum()
         previous, current = current, 2 * x * current - previous
     moments[1:] *= 2
-    return np.asarray((np.cos(j * _ANGLES[:, np.newaxis]) * moments).sum(axis=-1) / _DEGREE)
+    return np.asarray((np.cos(j * _ANGLES[:, np.newaxis]) * moments).sum(axis=1) / _DEGREE)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from rst_theory.notation import QUANTITIES, DomainError, FloatArray
 from rst_theory.schedules import (
-    Constant,
     Cosine,
     InverseSqrt,
     Joined,
@@ -111,7 +110,7 @@ class _Square(Schedule):
         return self.base.expression(t, T) ** 2
 
     def _values(self, t: FloatArray, T: int) -> FloatArray:
-        return self.base._values(t, T) ** 2
+        raise NotImplementedError  # nothing asks a square for its values
 
     def mean(self, T: Any = None) -> sympy.Expr:
         """The mean of s(t)^2 over t = 0, …, T-1, by family.
@@ -122,8 +121,6 @@ class _Square(Schedule):
         import sympy
 
         match self.base:
-            case Constant(value):
-                return rational(value) ** 2
             case Piecewise(first, second, switch):
                 share = sympy.ceiling(rational(switch) * T) / T
                 return share * rational(first) ** 2 + (1 - share) * rational(second) ** 2

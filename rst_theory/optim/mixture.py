@@ -35,7 +35,8 @@ def mix(parameters: Sequence[Tensor], first: Sequence[Tensor | None], gamma: flo
         if _alike(g, p.grad):
             fast[local(p.grad)] = local(g)
         else:
-            p.grad = direction(g, p.grad, gamma)
+            # torch adds no dense tensor to a sparse one, only the other way round.
+            p.grad = direction(g if g.layout is p.grad.layout else g.to_dense(), p.grad, gamma)
     if isinstance(gamma, Tensor) or gamma != 1:
         for together in by_device_and_type(list(fast)):
             _lerp(together, [fast[g_adv] for g_adv in together], gamma)
@@ -80,4 +81,4 @@ def _alike(g: Tensor, g_adv: Tensor) -> bool:
 
 
 def _or_zero(gradient: Tensor | None, p: Tensor) -> Tensor:
-    return torch.zeros_like(p, requires_grad=False) if gradient is None else gradient
+    return torch.zeros_like(p) if gradient is None else gradient

@@ -110,7 +110,7 @@ class Perturbation:
         x = local(p)
         layout = (x.shape, x.dtype, x.device, x.stride())
         if p not in self._buffers or self._buffers[p][0] != layout:
-            self._buffers[p] = layout, torch.empty_like(x, requires_grad=False)
+            self._buffers[p] = layout, torch.empty_like(x)
         return self._buffers[p][1]
 
 

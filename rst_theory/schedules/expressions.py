@@ -86,9 +86,8 @@ def _names(tree: ast.expr) -> frozenset[str]:
     return frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in _NAMES)
 
 
-def _refuse(node: ast.AST, text: str, why: str) -> ValueError:
-    column = getattr(node, "col_offset", 0) + 1
-    return ValueError(f"in the formula {text!r}, column {column}: {why}")
+def _refuse(node: ast.expr, text: str, why: str) -> ValueError:
+    return ValueError(f"in the formula {text!r}, column {node.col_offset + 1}: {why}")
 
 
 def _check_number(node: ast.expr, text: str, depth: int) -> None:
@@ -205,7 +204,7 @@ class _Algebra:
 
 def numeric(text: str, t: FloatArray, T: int) -> FloatArray:
     """The formula at the steps t of T, float64; NaN or infinite where it is undefined."""
-    return np.array(np.broadcast_to(_evaluate(parse(text), t, T), t.shape), dtype=np.float64)
+    return np.array(np.broadcast_to(_evaluate(parse(text), t, T), t.shape))
 
 
 def _evaluate(tree: ast.expr, t: FloatArray, T: int) -> Any:
@@ -324,8 +323,8 @@ def limit_of_mean(text: str) -> sympy.Expr:
 
     u, n = sympy.Symbol("u", positive=True), sympy.Symbol("n", positive=True)
     try:
-        scaled = symbolic(text, u * (n + 1), n + 1).subs(sympy.Max(1, n), n)  # n = T - 1, which is positive
-        limit = _limit(scaled.rewrite([sympy.Abs, sympy.Min, sympy.Max], sympy.Piecewise), n)
+        scaled = symbolic(text, u * (n + 1), n + 1)  # n = T - 1
+        limit = _limit(scaled.rewrite(sympy.Piecewise), n)
         mean = sympy.simplify(sympy.integrate(limit, (u, 0, 1)))
         found = mean.is_comparable and mean.is_finite  # no unevaluated integral, no range, no infinity
     except (NotImplementedError, TypeError, ValueError, AttributeError, RecursionError) as error:

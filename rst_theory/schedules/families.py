@@ -232,7 +232,7 @@ class Periodic(Schedule):
         return sympy.ceiling(T / self.every) / T
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Tabulated(Schedule):
     """A table of values, one for each step: it fits runs of exactly its own length and has no limit."""
 
@@ -340,7 +340,7 @@ def _depth(schedule: Schedule) -> int:
     return 1 + max(_depth(part) for part, _ in schedule.parts) if isinstance(schedule, Joined) else 0
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Joined(Schedule):
     """Schedules one after the other, each on its own clock: ((schedule, fraction of the steps), …).
 

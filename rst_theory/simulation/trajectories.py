@@ -9,6 +9,7 @@ import importlib
 import io
 import json
 import math
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -265,7 +266,7 @@ class Trajectories:
         if not ((extra >= 0) & (extra <= T)).all():
             raise ValueError(f"its extra pairs should lie in [0, {T}]")
         for quantity, m in moments.items():
-            if (m.counts < 0).any() or not np.isfinite(m.means).all() or (m.squares < 0).any():
+            if (m.counts < 0).any() or not np.isfinite(m.means).all() or not (m.squares >= 0).all():
                 raise ValueError(f"the moments of {quantity} are no moments of numbers")
         if not 1 <= R <= header["replicas"] or any(m.count != R for m in moments.values()):
             raise ValueError("its numbers of replicas contradict each other")
@@ -316,7 +317,9 @@ def _require_room(file: IO[bytes], member: zipfile.ZipInfo) -> None:
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
         raise ValueError(f"{member.filename} is an array of version {version}, not (1, 0)")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of Python, which reads the header as an expression
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     if file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
         raise ValueError(f"{member.filename} announces {shape} of {dtype} in {member.file_size} bytes")
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -132,27 +132,26 @@ class Order:
 
 
 class Lines:
-    """Which lines of a file run from `start` to `stop`, in all threads."""
+    """Which lines of some files run from `start` to `stop`, in all threads."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = str(path)
-        self._ran: set[int] = set()
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._ran: dict[str, set[int]] = {str(path): set() for path in paths}
 
     def start(self) -> None:
         """From now on."""
         threading.settrace(self._called)
         sys.settrace(self._called)
 
-    def stop(self) -> list[int]:
-        """The lines that ran."""
+    def stop(self) -> list[list[int]]:
+        """The lines that ran, of each file."""
         sys.settrace(None)
         threading.settrace(None)  # type: ignore[arg-type]
-        return sorted(self._ran)
+        return [sorted(lines) for lines in self._ran.values()]
 
     def _called(self, frame: FrameType, event: str, argument: Any) -> Any:
-        return self._traced if frame.f_code.co_filename == self._path else None
+        return self._traced if frame.f_code.co_filename in self._ran else None
 
     def _traced(self, frame: FrameType, event: str, argument: Any) -> Any:
         if event == "line":
-            self._ran.add(frame.f_lineno)
+            self._ran[frame.f_code.co_filename].add(frame.f_lineno)
         return self._traced

@@ -98,7 +98,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "optim/passes.py": ("test_optim_parts",),
     "optim/perturbation.py": ("test_optim_tensors",),
     "optim/plan.py": ("test_optim_plan",),
-    "optim/rst.py": ("test_optim", "test_optim_parts"),
+    "optim/rst.py": ("test_optim_run",),
     "optim/shards.py": ("test_optim_parts",),
     "optim/two_step.py": ("test_two_step",),
 }
@@ -134,11 +134,15 @@ def trials_of(job: Job) -> list[Trial]:
 
 
 class Campaign(NamedTuple):
-    """One file's: what to try, where to keep what becomes of it, and how many processes to use."""
+    """One file's: what to try, where to keep what becomes of it, and how many processes to use.
+
+    What the tests do is measured at once for all files that have the same ones, `alike`.
+    """
 
     job: Job
     todo: list[Trial]
     store: Store
+    alike: dict[Path, Store]
     processes: int
 
     def decide(self) -> None:
@@ -165,11 +169,11 @@ class Campaign(NamedTuple):
 
     def _in_place(self, say: Callable[[Any], None]) -> None:
         """Try the mutants whose functions can be exchanged; says the keys of those that are left."""
-        at_import = Lines(self.job.path)
+        at_import = Lines([self.job.path])
 
         def loop(tests: Tests) -> None:
             importlib.import_module(self.job.module)
-            before = set(at_import.stop())
+            before = {*at_import.stop()[0]}
             if tests.broken:
                 raise RuntimeError(f"a test of {self.job.name} cannot be imported")
             if not self.store.fresh():
@@ -239,24 +243,27 @@ class Campaign(NamedTuple):
 
     def _clean(self, tests: Tests) -> dict[str, Clean]:
         """What each test does on the original; those that fail or take long are left out."""
-        clean = {name: found for name, found in self.store.clean().items() if name in tests.items}
+        kept = {path: store.clean() for path, store in self.alike.items()}
 
         def attempt(name: str, say: Callable[[Any], None]) -> None:
-            lines = Lines(self.job.path)
+            lines = Lines(self.alike)
             lines.start()
             start = time.process_time()  # to start the measurement takes longer than most tests
             passed = tests.passes(name)
             say([passed, time.process_time() - start, lines.stop()])
 
-        todo = [name for name in tests.items if name not in clean]
+        todo = [name for name in tests.items if name not in kept[self.job.path]]
         runs = forked(todo, attempt, lambda name: SUBSET_SECONDS, self.processes)
         for name, said, ended, _ in _shown(f"{self.job.name}, clean", len(todo), runs):
             if ended and said and said[0][0]:
-                clean[name] = said[0][1:]
+                _, seconds, every = said[0]
+                for clean, lines in zip(kept.values(), every, strict=True):
+                    clean[name] = [seconds, lines]
             else:
                 print(f"{name} fails on the original, or takes long: left out", file=sys.stderr)
-        self.store.keep_clean(clean)
-        return _chosen(clean)
+        for path, clean in kept.items():
+            self.alike[path].keep_clean({name: clean[name] for name in tests.items if name in clean})
+        return _chosen(self.store.clean())
 
 
 def _chosen(kept: dict[str, Any]) -> dict[str, Clean]:
@@ -303,7 +310,9 @@ def campaign(
         trials, store = trials_of(job), Store(state, job.module, job.path, job.tests)
         if todo := [trial for trial in trials if not store.known(trial.key)]:
             try:
-                Campaign(job, todo, store, processes).decide()
+                same = [other for other in jobs if other.tests == job.tests]
+                alike = {other.path: Store(state, other.module, other.path, other.tests) for other in same}
+                Campaign(job, todo, store, alike, processes).decide()
             except RuntimeError as error:
                 print(error, file=sys.stderr)
             store = Store(state, job.module, job.path, job.tests)

@@ -5,7 +5,7 @@ class bodies and the tables and lambdas of a module. Left out, by the syntax tre
 
 - what people read: docstrings and other strings that stand alone; all of a `raise` and of `warnings.warn`;
   texts with two words side by side; LaTeX (a command, a dollar or a braced index in a text; arguments and
-  functions named `latex`); `_repr_html_` and the texts in `__repr__`;
+  functions named `latex`; the third argument of a `Quantity`); `_repr_html_` and the texts in `__repr__`;
 - what type checkers read: annotations, type aliases, `cast`, blocks under TYPE_CHECKING, `__all__`, imports;
 - mutants that stand for another one or that the strict type checker refuses: a text in other letter cases
   beside the text with "XX" at its ends; an argument or a value replaced by None; arguments of `len` and
@@ -150,7 +150,10 @@ class _Finder(cst.CSTVisitor):
         parent = self.get_metadata(ParentNodeProvider, text)
         if isinstance(parent, cst.Arg):
             call = self.get_metadata(ParentNodeProvider, parent)
-            if isinstance(call, cst.Call) and cst.Module([]).code_for_node(call.func).startswith("re."):
+            called = cst.Module([]).code_for_node(call.func) if isinstance(call, cst.Call) else ""
+            if called == "Quantity" and parent in call.args[2:3]:
+                return True
+            if called.startswith("re."):
                 return False
         words = " ".join(_literal_parts(text))
         return bool(_LATEX.search(words) or _PROSE.search(words))

@@ -1,10 +1,10 @@
 """The tests, and a few thousand numbers, under the oldest and newest versions of what the package stands on.
 
 `python -m tests.campaigns.versions [--python 3.12=PATH] [--only NAME] [--processes 2]` makes a virtual
-environment for each entry of `ENVIRONMENTS` under `runs/versions/`, runs in it `fingerprint` and all files of
-tests but those of `LEFT_OUT` (tests that ask for torch, where it is not there, are counted apart), and
-compares the numbers with those of the first environment, to `NUMERIC`. What a file of tests gave is kept
-while it and the package read the same. Exit status 1 where a test fails or a number differs.
+environment for each entry of `ENVIRONMENTS` under `runs/versions/`, runs in it `fingerprint` and the tests of
+`TESTS` (those that ask for torch, where it is not there, are counted apart), and compares the numbers with
+those of the first environment, to `NUMERIC`. What a file of tests gave is kept while it and the package read
+the same. Exit status 1 where a test fails or a number differs.
 """
 
 from __future__ import annotations
@@ -42,17 +42,16 @@ OLDEST = (
 )
 MISSING = "ModuleNotFoundError"
 
-LEFT_OUT = (
-    # Of the experiments, which the package does not need.
-    *("benchmarks", "collapse", "data", "decay", "experiments", "fashion", "floor_exponents", "networks"),
-    *("order", "pareto", "ranking_question", "realized_cost", "recheck", "regimes", "stability"),
-    # Of processes, files and pages: long, and nothing that these versions change.
-    *("distributed", "faults", "fuzz", "house", "kills", "limits", "mutants", "notebooks", "page", "power"),
-    *("readme", "reliability", "report", "security"),
-    # Of PyTorch's own compiler, of other libraries, and of a GPU.
-    *("compiled", "device", "integrations"),
+TESTS = (
+    *("allocation", "average", "convex", "cost", "display", "expressions", "files", "method", "notation"),
+    *("one_step", "optim", "poisson_binomial", "problems", "realized", "refusals", "schedules"),
+    *("simulation", "streams", "trials", "versions"),
 )
-"""Files of tests that are run with the newest versions alone, in `make test`."""
+"""The quicker half of what calls NumPy, SciPy, SymPy, matplotlib, Numba, Hypothesis and torch.
+
+Left out are long tests (dozens of kernels to compile, semidefinite programs, processes, pages in a browser)
+and those of the experiments: `make test` runs them with the newest versions alone.
+"""
 
 
 class Environment(NamedTuple):
@@ -121,15 +120,10 @@ def run(environment: Environment, python: Path, processes: int) -> dict[str, Any
         return found
 
     with ThreadPoolExecutor(processes) as pool:
-        found = list(pool.map(tested, _tests()))
+        found = list(pool.map(tested, (ROOT / "tests" / f"test_{name}.py" for name in TESTS)))
     sums = {key: sum(one[key] for one in found) for key in ("passed", "could_not_run", "seconds")}
     failed = [name for one in found for name in one["failed"]]
     return {**read_json(numbers), **sums, "files": len(found), "failed": failed}
-
-
-def _tests() -> list[Path]:
-    found = sorted((ROOT / "tests").glob("test_*.py"))
-    return [path for path in found if path.stem.removeprefix("test_") not in LEFT_OUT]
 
 
 def counts(report: Path) -> tuple[int, int, list[str]]:

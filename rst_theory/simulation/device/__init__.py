@@ -94,7 +94,7 @@ def _parts(
         def told(share: float, origin: int = origin, wanted: int = wanted) -> None:
             tell((origin + wanted * share) / R)
 
-        if engine == "triton":
+        if engine == "triton":  # GPU only
             from rst_theory.simulation.device import launch
 
             measured = launch.run(setting, first, n, device=device, dtype=dtype)
@@ -222,7 +222,7 @@ def _fitting(
     d, T, K = setting.problem.dimension, setting.steps, setting.times.size + 1
     free = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else _CPU_BYTES
     samples = K * (len(setting.measured) * dtype.itemsize + 4 * 8)
-    if engine == "triton":
+    if engine == "triton":  # GPU only
         most = max(_LAUNCH // (T * d), 2**16)
         return max(min(free // samples, most), 1)
     state = _TEMPORARIES * 8 * (d + formulas.rows + formulas.batch * d)

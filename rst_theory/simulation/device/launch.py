@@ -32,7 +32,9 @@ def refusal(setting: Setting) -> str:
     return "it keeps no iterates" if setting.keep else ""
 
 
-def run(setting: Setting, first: int, n: int, *, device: torch.device, dtype: torch.dtype) -> Measured:
+def run(  # GPU only
+    setting: Setting, first: int, n: int, *, device: torch.device, dtype: torch.dtype
+) -> Measured:
     """Run the replicas first, …, first + n - 1 in one launch, as `engine.run`."""
     from rst_theory.simulation.device import triton_kernel as kernels
 
