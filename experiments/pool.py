@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +58,8 @@ def spread(
 
 
 def _end_with_the_caller() -> None:
-    """In a worker: without it, one whose caller was killed would wait for its next task for ever."""
+    """In a worker, which ends when the caller does: killed, or by Ctrl-C, which is the caller's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     caller = multiprocessing.parent_process()
     assert caller is not None
 

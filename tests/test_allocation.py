@@ -342,7 +342,7 @@ def test_next_to_the_floor_pairs_are_right_or_infinite():
 
 
 def test_special_cases_of_the_best_probability():
-    """Without regularization 0 may be given, and nothing else makes the best one 0; B0 = A L leaves alpha = 0."""
+    """Without regularization p = 0 may be given, and only then is it best; B0 = A L leaves alpha = 0."""
     constants = ProblemConstants(L=2.0)
     plain = least_pairs(0.09, strength=0.0, constants=constants, gap=0.7, p=0.0)
     assert plain == least_pairs(0.09, strength=0.0, constants=constants, gap=0.7)

@@ -94,6 +94,7 @@ def test_everything_else_is_refused_with_its_column_and_at_once():
         ("t t", 3, "not a formula"),
         ("t +", 1, "not a formula"),
         ("-" * 60 + "t", 51, "nested more than 50 deep"),
+        ("1 if " + "not " * 49 + "t < 1 else 0", 202, "nested more than 50 deep"),
     ],
 )
 def test_refusals_say_where_and_why(text, column, why):
@@ -300,6 +301,8 @@ def test_formulas_mean_what_they_say(step, data):
         ("1 if 2 < t < 5 else 0", "1"),
         ("1 if 2 < t < 3 else 0", "0"),
         ("1 if t <= 3 and not t > 3 else 0", "1"),
+        ("1 if t == 3 and T == 3 else 0", "0"),
+        ("1 if t == 3 or T == 3 else 0", "1"),
         ("1 if t == 3 or t / 0 > 1 else 0", None),
         ("1 if t != 3 else 2 if T == 7 else 3", "2"),
         ("1e-7", "1/10000000"),

@@ -37,6 +37,7 @@ REGRESSIONS: list[tuple[str, bytes]] = [
     ("trajectories", b"\x02k\xab' 5"),  # DeprecationWarning: invalid escape sequence
     ("trajectories", b"\xfe\xf7" + b"\xff" * 18 + b"\x7f\xf2"),  # RuntimeWarning: invalid value in reduce
     ("trajectories", b"\xfe\xf7" + b"\xff" * 18 + b"\x7f\xff"),  # NaN in a mean
+    ("trajectories", b"&QD#\x03\x03 0\x80\x03"),  # RuntimeWarning: overflow encountered in multiply
     ("trajectories", b"\x02<8f \x00"),  # half a pair of surrogates in its description
     ("config", b"\x03\x02\xf0\x00\x00\x04\x00\x80"),  # no message of its own
     ("config", b"\x03@\x00@\x00\x10\x00\x16\x00\x16@\x00@"),  # AttributeError
@@ -105,8 +106,9 @@ def test_a_bound_beyond_the_floating_range_is_refused_or_infinite(L):
 
 
 def test_an_allocation_by_weights_beyond_the_floating_range_is_refused():
-    with pytest.raises(DomainError, match="eta_t rho_t q_t within the floating range"):
-        rst.allocate(0.5, steps=1, eta=1.0, rho=1e154, degree=1.8e154, constants=ProblemConstants(L=1.0))
+    for eta, rho, degree, L in ((1.0, 1e154, 1.8e154, 1.0), (1e16, 1e300, 0.0, 5e-324)):
+        with pytest.raises(DomainError, match="eta_t rho_t q_t within the floating range"):
+            rst.allocate(0.5, steps=1, eta=eta, rho=rho, degree=degree, constants=ProblemConstants(L=L))
 
 
 @pytest.mark.parametrize("name, data", REGRESSIONS)

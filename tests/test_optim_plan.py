@@ -130,6 +130,7 @@ def test_what_a_plan_refuses():
         told.append(({**endless, name: Linear(0.1, 0.2)}, ValueError, rf"^{name} = .*: give total_steps"))
     told += [
         ({**endless, "trials": "systematic"}, ValueError, r"^trials = 'systematic' depend"),
+        ({**endless, "seed": 2**64}, DomainError, r"seed"),
         ({**endless, "schedule": FromExpression("2 - t")}, DomainError, r"probability p.*got 2.0 at t = 0"),
     ]
     for changed, error, text in told:

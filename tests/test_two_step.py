@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import ONE_STEP
 from hypothesis import given, settings, strategies as st
+from test_optim_run import Scaler
 from torch import nn
 from torch.optim import lr_scheduler as schedulers
 
@@ -259,14 +260,10 @@ def test_what_comes_between_the_steps_is_refused_until_the_second_or_an_end(p):
     state = optimizer.state_dict()
     loss_of(model, batches[0]).backward()
     optimizer.first_step()
-    for call in (
-        optimizer.first_step,
-        optimizer.step,
-        optimizer.state_dict,
-        lambda: optimizer.load_state_dict(state),
-    ):
-        with pytest.raises(RuntimeError, match="between first_step and second_step"):
-            call()
+    calls = {"first_step": (), "step": (), "state_dict": (), "load_state_dict": (state,)}
+    for name, arguments in calls.items():
+        with pytest.raises(RuntimeError, match=f"^{name} was called between first_step and second_step"):
+            getattr(optimizer, name)(*arguments)
     optimizer.abandon()
     optimizer.abandon()
     assert equal(weights(model), before) and optimizer.steps_taken == 0 and not optimizer.is_perturbed
@@ -502,3 +499,32 @@ def test_a_first_gradient_that_is_not_finite_moves_nothing(bad):
     optimizer.zero_grad()
     two_steps(optimizer, model, batches[:1])
     assert optimizer.steps_taken == 1
+
+
+def test_the_defaults_are_those_of_the_peers_and_of_rst():
+    x, y = (nn.Parameter(torch.ones(2, dtype=torch.float64)) for _ in range(2))
+    mine, theirs = SAM([x]), RST(torch.optim.SGD([y]), 1.0, rho=0.05, seed=0, adaptive_offset=0.0)
+    assert type(mine.base) is torch.optim.SGD and mine.defaults == theirs.defaults
+    assert mine.state_dict()["rst"] == theirs.state_dict()["rst"]
+
+
+def test_what_a_group_says_in_the_words_of_rst_is_kept():
+    x, y, z = (nn.Parameter(torch.ones(1, dtype=torch.float64)) for _ in range(3))
+    groups = [{"params": [x], "perturb": False}, {"params": [y], "rho": 0.3}, {"params": [z]}]
+    optimizer = SAM(groups, rho=0.2, adaptive=True)
+    assert [optimizer._radius(i) for i in range(3)] == [None, 0.3, 0.2]
+    assert all(group["adaptive"] for group in optimizer.state_dict()["rst"]["plan"]["perturb_groups"])
+
+
+def test_both_passes_of_a_closure_are_given_to_the_scaler():
+    x, scaler = nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.float64)), Scaler()
+    optimizer = SAM([x], lr=0.1)
+
+    def closure():
+        optimizer.zero_grad()
+        scaler.scale((x**2).sum() / 2).backward()
+
+    optimizer.step(closure, scaler)
+    assert scaler.calls == ["step", "unscale"]
+    start = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    assert close([x.detach()], [start - 0.1 * start * (1 + 0.05 / start.norm())])

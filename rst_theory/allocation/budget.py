@@ -120,7 +120,7 @@ def trial_weights(
         raise ValueError(f"goal must be 'average' or 'last_iterate'; got {goal!r}")
     run = settle(0.0, steps, eta, rho, 1.0, constants)
     STEP_SIZE.require(run)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         w = run.eta * run.rho * sequence(degree, run.T, QUANTITIES["degree"])
     if not np.isfinite(w).all():
         raise DomainError("eta_t rho_t q_t within the floating range", math.inf, f"t = {np.argmax(w)}")

@@ -101,8 +101,11 @@ class Moments:
         if self.count < 2:
             return np.full(self.means.shape[1], np.inf)
         shift = self.means - self.mean
-        between = (self.counts[:, None] * shift * shift).sum(axis=0)  # in this order 0 where a slot is empty
-        return np.asarray((self.squares.sum(axis=0) + between) / (self.count - 1))
+        with np.errstate(over="ignore"):  # then it is infinite
+            between = (self.counts[:, None] * shift * shift).sum(
+                axis=0
+            )  # in this order 0 where a slot is empty
+            return np.asarray((self.squares.sum(axis=0) + between) / (self.count - 1))
 
     @property
     def standard_error(self) -> FloatArray:

@@ -266,7 +266,9 @@ class Trajectories:
         if not ((extra >= 0) & (extra <= T)).all():
             raise ValueError(f"its extra pairs should lie in [0, {T}]")
         for quantity, m in moments.items():
-            if (m.counts < 0).any() or not np.isfinite(m.means).all() or not (m.squares >= 0).all():
+            with np.errstate(all="ignore"):
+                mean = m.mean
+            if (m.counts < 0).any() or not np.isfinite([*m.means, mean]).all() or not (m.squares >= 0).all():
                 raise ValueError(f"the moments of {quantity} are no moments of numbers")
         if not 1 <= R <= header["replicas"] or any(m.count != R for m in moments.values()):
             raise ValueError("its numbers of replicas contradict each other")

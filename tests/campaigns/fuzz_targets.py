@@ -725,6 +725,7 @@ TARGETS: dict[str, Target] = {
         lambda: [bytes([i, *script]) for i in range(len(_COMMANDS)) for script in _COMMAND_SEEDS],
         (),
         0.3,
+        seconds=30,  # a simulation of the usual size, in plain Python
     ),
 }
 """Every target by its name."""

@@ -171,6 +171,8 @@ def _lead(beginning: Any, run: Run | list[str], folder: Path, crash_at: int | No
     status = 1
     try:
         status = run(folder)
+    except KeyboardInterrupt:
+        status = 130  # as of a command
     except BaseException:
         traceback.print_exc()
     if crash_at == 0:

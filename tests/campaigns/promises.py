@@ -289,6 +289,8 @@ KILLS = Section(
             "faults::what_a_killed_write_left_behind_is_cleared_by_the_next_run_and_nothing_else_is",
             "make faults",
             figures=left_behind,
+            short="where the caller of a grid is killed alone, idle workers stay up to joblib's own limit of "
+            "five minutes",
         ),
         promise(
             "A run of several processes of which one was killed resumes bit for bit",
