@@ -37,8 +37,8 @@ COMMON = (
 )
 NEWEST = ("numpy", "scipy", "sympy", "matplotlib", "numba", "hypothesis")
 OLDEST = (
-    *("numpy==1.26.*", "scipy==1.11.*", "sympy==1.13.*", "matplotlib==3.8.*", "numba==0.60.*"),
-    *("hypothesis==6.100.*", "pyparsing<3.3"),  # matplotlib 3.8 calls what pyparsing 3.3 deprecates
+    *("numpy==1.26.*", "scipy==1.11.*", "sympy==1.13.*", "matplotlib==3.10.*", "numba==0.60.*"),
+    "hypothesis==6.100.*",
 )
 MISSING = "ModuleNotFoundError"
 
@@ -101,12 +101,13 @@ def run(environment: Environment, python: Path, processes: int) -> dict[str, Any
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     quiet["NUMBA_CACHE_DIR"] = str(folder / "kernels")  # else they would take turns in one place
     subprocess.run([own, "-m", "tests.campaigns.fingerprint", numbers], check=True, cwd=ROOT, env=quiet)
-    package = _digest(*sorted((ROOT / "rst_theory").rglob("*.py")), ROOT / "tests" / "conftest.py")
+    package = sorted((ROOT / "rst_theory").rglob("*.py"))
+    common = _digest(*package, ROOT / "tests" / "conftest.py", folder / "installed.json")
 
     def tested(test: Path) -> dict[str, Any]:
         kept, report = folder / f"{test.stem}.json", folder / f"{test.stem}.xml"
-        key = package + _digest(test)
-        if kept.exists() and (known := read_json(kept))["key"] == key:
+        key = common + _digest(test)
+        if kept.exists() and (known := read_json(kept))["key"] == key and not known["failed"]:
             return dict(known)
         start = time.monotonic()
         command = [own, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", test]
