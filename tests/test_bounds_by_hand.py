@@ -305,8 +305,20 @@ def vertex(slope, bend):
 @pytest.mark.parametrize("seed, L, sigma", RUNS)
 @pytest.mark.parametrize("longest", [0.5, 1.0])
 def test_gaps_on_convex_objectives_in_plain_loops(seed, L, sigma, longest):
-    D, rows = 1.5, sequences(seed, L=L, longest=longest)
+    rows = sequences(seed, L=L, longest=longest)
     rows = (*rows[:2], rows[2] * (1 if longest < 1 else 2.5), rows[3] * (1 if longest < 1 else 1.1))
+    gaps_on_convex_objectives(rows, L, sigma)
+
+
+def test_the_longest_steps_on_convex_objectives():
+    """e = 1, where the worst curvature along the ascent is 1, or inside, or enters linearly."""
+    for gamma, p, rho in ((1.2, 0.7, 0.9), (0.9, 0.7, 0.9), (2.2, 0.3, 0.6), (1.2, 0.7, 0.1)):
+        ones = np.ones(4)
+        gaps_on_convex_objectives((p * ones, 0.999999 * ones, rho * ones, gamma * ones), 1.0, 0.0)
+
+
+def gaps_on_convex_objectives(rows, L, sigma):
+    D = 1.5
     noise = room = shared = total = kept = 0.0
     normalized, unnormalized, cost, dearer, progress = D * D, D * D, 0.0, 0.0, []
     for p, E, R, y in zip(*rows, strict=True):
@@ -329,15 +341,15 @@ def test_gaps_on_convex_objectives_in_plain_loops(seed, L, sigma, longest):
         unnormalized += noise
         total += E
         kept += E * progress[-1]
-    w, quiet = min(progress), {"L": L}
+    w, quiet = min(progress), {"L": L, "mu": 0.2 * L}  # of which nothing depends on mu
     spared = 1.0 if shared == math.inf else shared / (1 + shared)
     values = {
-        "convex_average_gap": (normalized / (2 * total), {"L": L, "sigma": sigma}),
+        "convex_average_gap": (normalized / (2 * total), {**quiet, "sigma": sigma}),
         "convex_average_gap_noiseless": (
             min(D * D + cost, D * D * room / (1 + room) + dearer) / (2 * total),
             quiet,
         ),
-        "convex_average_gap_unnormalized": (unnormalized / (2 * total * w), {"L": L, "sigma": sigma}),
+        "convex_average_gap_unnormalized": (unnormalized / (2 * total * w), {**quiet, "sigma": sigma}),
         "convex_average_gap_unnormalized_noiseless": (D * D * spared / (2 * total * w), quiet),
         "convex_last_iterate_unnormalized": (D * D / (2 * kept + 2 / L), quiet),
     }
@@ -460,6 +472,8 @@ def test_refusals_word_for_word_on_both_sides_of_each_edge():
         ("nonconvex_average", {"eta": [0.5, below, tiny]}),
         ("convex_average_gap", {"eta": [0.5, 0.5, 1e-9]}),
         ("convex_average_gap_noiseless", {"gamma": 2.0}),
+        ("convex_last_iterate_unnormalized", {"eta": 0.5, "gamma": 2.0, "rho": 0.005}),
+        ("convex_last_iterate_unnormalized", one | {"eta": 0.5, "gamma": 0.1, "rho": 0.6}),
         ("sgd_average", zero),
         ("sam_average", one),
         ("gradient_descent_last_iterate", zero),

@@ -9,6 +9,7 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
+import scipy
 from conftest import NUMERIC
 from hypothesis import example, given, settings, strategies as st
 from scipy import stats
@@ -132,7 +133,9 @@ def test_binomial(p: float) -> None:
     assert_same_law(PoissonBinomial(np.full(T, p)).pmf(), np.array(expected))
 
 
-@pytest.mark.skipif(not hasattr(stats, "poisson_binom"), reason="SciPy has it from 1.15 on")
+@pytest.mark.skipif(
+    not "1.15" <= scipy.__version__ < "1.18", reason="since 1.15; from 1.18 on it takes hours"
+)
 @pytest.mark.parametrize(
     "p",
     [np.linspace(0, 1, 5_000), _random("5,000").random(5_000), np.linspace(0, 1, 5_000) ** 40],

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import pickle
+import sys
 from fractions import Fraction
 from itertools import accumulate, pairwise
 
@@ -270,6 +271,11 @@ def test_a_long_formula_stays_a_sum():
     assert mean == sympy.Sum((t_ + 1) / 5000, (t_, 0, 4999)) / 5000
     assert sympy.simplify(mean.doit()) == sympy.Rational(5001, 10000)
     assert formula.mean(1000) == sympy.Rational(1001, 2000) and formula.mean(1001).has(sympy.Sum)
+
+
+def test_each_part_has_the_mean_of_its_own_steps():
+    joined = Joined([(Constant(0), 0.5), (InverseSqrt(1), 0.5)])
+    assert sympy.simplify(joined.mean(4) - (1 + 1 / sympy.sqrt(2)) / 4) == 0
 
 
 def test_expressions_at_a_symbol_and_at_a_number():
@@ -631,6 +637,48 @@ def test_whole_numbers_are_kept_whole():
 def test_dicts_that_describe_nothing_are_refused(plain):
     with pytest.raises(ValueError):
         from_dict(plain)
+
+
+CONSTANT = {"family": "Constant", "value": 1}
+
+
+def test_lists_in_dicts_are_lists_of_what_they_should_be():
+    parts = [5, "ab", {}, [[CONSTANT, 1, 1]], [[CONSTANT]], ["ab"], [5]]
+    tables = [5, "12", {"1": 2}, ["1"], [[1.0]], [None]]
+    for family, field, what, bad in (
+        ("Joined", "parts", "pairs of a schedule and a number", parts),
+        ("Tabulated", "table", "numbers", tables),
+    ):
+        for entries in bad:
+            with pytest.raises(TypeError) as caught:
+                from_dict({"family": family, field: entries})
+            said = f"the {field} of a schedule must be a list of {what}; got {entries!r}"
+            assert str(caught.value) == said
+
+
+def test_missing_fields_are_named():
+    with pytest.raises(ValueError, match=r"^Linear has the fields start, end; got start$"):
+        from_dict({"family": "Linear", "start": 0})
+
+
+def test_numbers_in_text_have_a_longest_form_and_a_greatest_value():
+    most = int(sys.float_info.max)
+    for text, value, beyond in (
+        ("0.1" + "0" * 997, 0.1, "0.1" + "0" * 998),
+        ("1/" + "0" * 3997 + "4", 0.25, "1/" + "0" * 3998 + "4"),
+        (str(most), float(most), str(most + 1)),
+    ):
+        assert parse(text) == Constant(value)
+        with pytest.raises(ValueError, match="is not a number such as"):
+            parse(beyond)
+
+
+def test_the_original_clock_knows_a_float_by_its_simplest_fraction():
+    """With a denominator of up to a million; beyond, it is the decimal that it prints as."""
+    near, far = (preset("piecewise1", 1 / n, original=True).text for n in (999_983, 1_500_007))
+    assert near == "0 if 999983 * t <= 1 * T else 1"
+    decimal = Fraction(repr(1 / 1_500_007))
+    assert far == f"0 if {decimal.denominator} * t <= {decimal.numerator} * T else 1"
 
 
 def test_a_horizon_is_where_values_depend_on_it():

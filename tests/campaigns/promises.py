@@ -414,6 +414,10 @@ FAULTS = Section(
             "report::a_malformed_file_leaves_the_old_page",
         ),
         promise(
+            "What a solver, a file or a machine lacks or gets wrong is refused by name",
+            "refusals",
+        ),
+        promise(
             "Exit statuses are documented and kept: 0 done, 2 refused with one clear line, 130 interrupted, "
             "1 a defect",
             "faults::the_exit_statuses_are_in_the_help_and_at_the_top_of_the_module",
@@ -434,12 +438,12 @@ FAULTS = Section(
             "optim::a_gradient_that_is_not_finite_is_refused_at_a_perturbed_step",
         ),
         promise(
-            "NaN from a problem stops a simulation with the step, the coin, the length and the coordinates, "
-            "in every engine",
+            "NaN from a problem stops a simulation with the step, the coin, the length and the coordinates",
             "faults::a_problem_that_gives_nan_stops_with_step_trial_norm_and_coordinates",
             "faults::the_trial_of_a_divergence_is_the_replicas_own",
             "fused::divergence_is_named_as_by_the_reference",
             "device::divergence_names_replica_and_step_as_the_reference_does",
+            short="the compiled engine and that of a GPU say replica, step and coin alone",
         ),
         promise(
             "Weights that are not finite are never saved: the last good checkpoint is intact, and the run "
@@ -937,6 +941,11 @@ OPTIMIZER = Section(
             "optim_parts",
             "optim_plan",
             "optim_tensors",
+        ),
+        promise(
+            "A run of the optimizer is the one written out, from its state too; what it refuses, it refuses in "
+            "the words of its docstring",
+            "optim_run",
         ),
         promise(
             "Weights come back bit for bit to the same addresses, also when a closure raises or is "
