@@ -188,7 +188,7 @@ def natural(name: str, value: object, least: int = 0, below: int | None = None) 
         TypeError: not an integer.
         DomainError: out of range.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer; got {value!r}")
     number = int(value.__index__())
     if number < least or (below is not None and number >= below):

@@ -13,6 +13,7 @@ import rst_theory as rst
 from rst_theory.bounds import ALL, OneStepBound, RunBound, applicable, best
 from rst_theory.bounds.average import WEIGHTED_AVERAGE
 from rst_theory.bounds.base import Metric
+from rst_theory.bounds.contraction import contraction
 from rst_theory.bounds.convex import AVERAGE_GAP
 from rst_theory.notation import Assumption, DomainError, ProblemConstants
 from rst_theory.problems import FlatAndSharp, Quadratic
@@ -139,7 +140,9 @@ def test_every_bound_says_what_it_bounds_assumes_and_asks(request):
     assert Metric("a", "b").quantity is None is Metric("a", "b").weights
 
 
-@pytest.mark.parametrize("file", ["master_bound.md", "one_step.md"])  # the others where they are tested
+@pytest.mark.parametrize(
+    "file", ["convex.md", "master_bound.md", "one_step.md"]
+)  # the others where they are tested
 def test_its_note_states_it(file, request):
     note = (request.config.rootpath / "paper_notes" / file).read_text()
     for bound in ALL.values():
@@ -292,6 +295,17 @@ def test_last_iterates_on_strongly_convex_objectives_in_plain_loops(seed, L, sig
     ours = evaluated("strongly_convex_gap_unnormalized", rows, gap, **quiet)
     assert ours == pytest.approx(gap * product, rel=NUMERIC)
     assert evaluated(f"{name}_unnormalized_noisy", rows, None, D, **noisy) == pytest.approx(v[2], rel=NUMERIC)
+
+
+def test_distance_and_gap_contract_by_factors_of_their_own():
+    """Here the worst distance takes more than one dimension: the two factors differ."""
+    rows = tuple(np.array([float(value)]) for value in (1.0, 1.0, 0.5, 2.0))
+    found = []
+    for name, quantity in (("distance", "squared_distance"), ("gap", "gap")):
+        factor = contraction(quantity, *rows, 1.0, 0.01)[0]
+        found.append(evaluated(f"strongly_convex_{name}_unnormalized", rows, 0.7, 1.5, L=1.0, mu=0.01))
+        assert found[-1] == pytest.approx(factor * (0.7 if name == "gap" else 1.5**2), rel=NUMERIC)
+    assert abs(found[0] / 1.5**2 - found[1] / 0.7) > 1e-3
 
 
 def vertex(slope, bend):

@@ -473,6 +473,8 @@ def test_closed_forms_are_written_simply() -> None:
     line = closed_form(Linear(0.0, 1.0)).variance
     assert isinstance(line, sympy.Piecewise) and line.args[0] == (0, sympy.Eq(T, 1))
     assert sympy.cancel(line.args[1].expr - T * (T - 2) / (6 * (T - 1))) == 0
+    parts = closed_form(Joined(((Constant(0.5), 0.5), (Constant(0.25), 0.5)))).variance
+    assert not parts.has(sympy.Sum) and parts.subs(T, 10) == sympy.Rational(5, 4) + sympy.Rational(15, 16)
     formula = closed_form(FromExpression("t / T"))
     assert sympy.expand(formula.mean - (T - 1) / 2) == 0
     assert formula.variance == (T**2 - 1) / (6 * T)

@@ -33,7 +33,7 @@ from tests.campaigns.figures import (
     versions,
     whole_files,
 )
-from tests.campaigns.versions import ENVIRONMENTS
+from tests.campaigns.versions import ENVIRONMENTS, TESTS as TESTED
 
 __all__ = ["SECTIONS", "Promise", "Section"]
 
@@ -65,6 +65,9 @@ class Section(NamedTuple):
 def promise(words: str, *held: str, figures: Callable[[], Figures] | None = None, short: str = "") -> Promise:
     """One row."""
     return Promise(words, held, figures, short)
+
+
+_CHOSEN_FILES = f"{len(TESTED)} quicker files of tests, not all"
 
 
 def _environments(other_python: bool) -> list[str]:
@@ -191,11 +194,13 @@ TESTS = Section(
             "The tests pass on the oldest and newest NumPy (1.26 and later), SciPy and SymPy",
             "make versions",
             figures=partial(versions, *_environments(other_python=False)),
+            short=_CHOSEN_FILES,
         ),
         promise(
             "The tests that need no torch pass on Python 3.12 and 3.13",
             "make versions",
             figures=partial(versions, *_environments(other_python=True)),
+            short=_CHOSEN_FILES,
         ),
         promise(
             "Under all these versions the same numbers come out, to 1e-10",
@@ -943,8 +948,8 @@ OPTIMIZER = Section(
             "optim_tensors",
         ),
         promise(
-            "A run of the optimizer is the one written out, from its state too; what it refuses, it refuses in "
-            "the words of its docstring",
+            "A run of the optimizer is the one written out, from its state too; what it refuses, it refuses "
+            "in the words of its docstring",
             "optim_run",
         ),
         promise(
