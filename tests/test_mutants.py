@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("mutmut")  # the operators
-
 from tests.campaigns.mutants import TESTS as TESTS_OF
 from tests.campaigns.mutations import mutants_of
 

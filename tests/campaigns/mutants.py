@@ -50,7 +50,8 @@ LEAST = 95.0
 SUBSET_SECONDS = 30.0  # of the tests of one file, run once
 
 PRELOADED = (
-    *("numpy", "scipy.stats", "scipy.optimize", "scipy.integrate", "sympy", "mpmath", "torch", "numba"),
+    *("numpy", "scipy.stats", "scipy.optimize", "scipy.integrate", "sympy", "mpmath", "numba"),
+    *("torch", "torch._dynamo"),  # which an optimizer imports at its first step
     *("hypothesis.extra.numpy", "matplotlib.pyplot", "PEPit", "clarabel", "joblib"),
 )
 
