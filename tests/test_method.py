@@ -328,3 +328,9 @@ def test_a_matrix_without_a_direction_stays():
 def test_numbers_need_no_library():
     number = type("Number", (Fraction,), {"__module__": "of_no_library"})
     assert ascend(Fraction(1), number(-3, 4), Fraction(1, 2)) == Fraction(1, 2)
+
+
+def test_a_symbolic_point_with_no_gradient_is_not_perturbed():
+    x, zero = sympy.Matrix([1, 2]), sympy.zeros(2, 1)
+    assert ascend(x, zero, sympy.Rational(1, 3)) == x
+    assert ascend(x, sympy.Matrix([3, 4]), sympy.Rational(1, 2)) == x + sympy.Matrix([3, 4]) / 10

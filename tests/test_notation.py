@@ -256,3 +256,12 @@ def test_a_natural_out_of_range_is_told_its_range(below, words):
 def test_an_integer_is_asked_for_as_one():
     with pytest.raises(DomainError, match=r"number of steps steps an integer in \[1, inf\); got 1.5$"):
         QUANTITIES["steps"].check(1.5)
+
+
+def test_an_open_end_is_no_member_and_naturals_begin_at_0():
+    inside = Interval(0, 1, low_open=True, high_open=True).contains(np.array([0.0, 0.5, 1.0]))
+    np.testing.assert_array_equal(inside, [False, True, False])
+    assert Interval(0, 1).contains(np.array([0.0, 1.0])).all()
+    assert natural("n", 0) == 0
+    with pytest.raises(DomainError):
+        natural("n", -1)

@@ -340,3 +340,16 @@ def test_many_runs_at_once_are_the_runs_one_by_one(kind, T):
 def test_what_is_out_of_range_is_named(name, call):
     with pytest.raises(DomainError, match=rf"^required: 0 <= {name} < 2?\d+; got"):
         call()
+
+
+def test_left_out_seeds_and_replicas_are_0():
+    p = np.full(64, 0.5)
+    assert uniform(7, 3) == uniform(7, 3, 0) != uniform(7, 3, 1)
+    np.testing.assert_array_equal(Trials(p).sequence(), Trials(p, seed=0, replica=0).sequence())
+    assert (Trials(p).sequence() != Trials(p, seed=1).sequence()).any()
+
+
+def test_runs_are_told_apart_by_identity_and_shown_without_their_coins():
+    first, second = Trials(np.array([0.25, 1.0])), Trials(np.array([0.25, 1.0]))
+    assert first != second and len({first, second}) == 2
+    assert "_sequence" not in repr(first) and "seed=0" in repr(first)
