@@ -892,3 +892,18 @@ def test_sequences_of_every_kind_are_arrays(value, T):
 def test_sequences_refuse(parameter, T, key, error, match):
     with pytest.raises(error, match=match):
         sequence(parameter, T, QUANTITIES[key])
+
+
+def test_the_limits_of_depth_and_period_are_exact_and_slopes_are_shown_by_their_ends():
+    nested = Constant(0.5)
+    for _ in range(20):
+        nested = Joined(((nested, 1.0),))
+    with pytest.raises(ValueError, match="at most 20 deep"):
+        Joined(((nested, 1.0),))
+    assert Periodic(2**53).every == 2**53
+    with pytest.raises(ValueError):
+        Periodic(2**53 + 1)
+    assert (repr(Linear(0.25, 1.0)), repr(Cosine(1.0, 0.0))) == (
+        "Linear(0.25, 1.0)",
+        "Cosine(1.0, 0.0)",
+    )
