@@ -102,9 +102,8 @@ class Moments:
             return np.full(self.means.shape[1], np.inf)
         shift = self.means - self.mean
         with np.errstate(over="ignore"):  # then it is infinite
-            between = (self.counts[:, None] * shift * shift).sum(
-                axis=0
-            )  # in this order 0 where a slot is empty
+            # In this order 0 where a slot is empty.
+            between = (self.counts[:, None] * shift * shift).sum(axis=0)
             return np.asarray((self.squares.sum(axis=0) + between) / (self.count - 1))
 
     @property

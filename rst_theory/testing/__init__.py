@@ -45,8 +45,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from rst_theory.testing.contract import ContractViolation
+from rst_theory.testing.lengths import fitting_steps
 from rst_theory.testing.problem_contract import check_problem
-from rst_theory.testing.schedule_contract import check_schedule, fitting_steps
+from rst_theory.testing.schedule_contract import check_schedule
 
 if TYPE_CHECKING:
     from rst_theory.testing.objectives import problems

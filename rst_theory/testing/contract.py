@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-__all__ = ["FALSE_ALARM", "ContractViolation", "Examples", "Promise", "is_strategy", "keep", "needed"]
+__all__ = ["FALSE_ALARM", "ContractViolation", "Examples", "Promise", "is_strategy", "keep"]
 
 FALSE_ALARM = 1e-9
 """The probability that the statistical parts of one check find fault with a class that is right."""
@@ -126,18 +125,3 @@ def shown(example: tuple[Any, ...]) -> str:
     except Exception as error:
         subject = f"a {type(example[0]).__name__}, whose repr raises {type(error).__name__}"
     return ", ".join([subject, *(f"T = {T}" for T in example[1:])])
-
-
-@contextmanager
-def needed() -> Iterator[None]:
-    """Around the import of Hypothesis.
-
-    Raises:
-        ImportError: it cannot be imported; the extra that installs it is named.
-    """
-    try:
-        yield
-    except ImportError as error:
-        raise ImportError(
-            f"hypothesis cannot be imported ({error}): pip install 'rst-theory[testing]'"
-        ) from error

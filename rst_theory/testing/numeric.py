@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
 
 import numpy as np
 
-from rst_theory.notation import DomainError, FloatArray
+from rst_theory.notation import FloatArray
 from rst_theory.schedules import Schedule
 from rst_theory.testing.contract import Promise
+from rst_theory.testing.lengths import fits, raw
 
-__all__ = ["HORIZON", "PROBABILITIES", "SAME_ANSWER", "fits", "of_range"]
+__all__ = ["HORIZON", "PROBABILITIES", "SAME_ANSWER", "of_range"]
 
 
 def of_range(most: float) -> Promise:
@@ -25,24 +25,8 @@ def of_range(most: float) -> Promise:
     return Promise("values", words, lambda schedule, T: _values(schedule, T, most), of=2)
 
 
-def fits(schedule: Schedule, T: int) -> bool:
-    """Whether a schedule does not refuse T steps."""
-    try:
-        _raw(schedule, T)
-    except DomainError:
-        return False
-    except Exception:
-        return True  # a fault, which the first promise will report
-    return True
-
-
-def _raw(schedule: Schedule, T: int) -> Any:
-    """What the user wrote, before the base class looks at it."""
-    return copy.deepcopy(schedule)._values(np.arange(T, dtype=np.float64), T)
-
-
 def _values(schedule: Schedule, T: int, most: float) -> str | None:
-    values = _raw(schedule, T)
+    values = raw(schedule, T)
     if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.shape != (T,):
         found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else repr(values)
         return f"the values at t = 0, …, {T - 1} are {found}, not float64 ({T},)"

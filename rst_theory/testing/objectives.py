@@ -21,7 +21,7 @@ from rst_theory.problems import (
     Quadratic,
     RippledQuadratic,
 )
-from rst_theory.testing.contract import needed
+from rst_theory.testing.extra import needed
 
 with needed():
     from hypothesis import assume, strategies as st

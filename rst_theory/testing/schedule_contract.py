@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import json
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from rst_theory.notation import natural
@@ -14,15 +14,13 @@ from rst_theory.schedules import FAMILIES, Schedule, from_dict
 from rst_theory.testing.contract import Examples, Promise, is_strategy, keep
 from rst_theory.testing.exact import EXACT_FORMS
 from rst_theory.testing.law import LAWS
-from rst_theory.testing.numeric import HORIZON, PROBABILITIES, SAME_ANSWER, fits, of_range
+from rst_theory.testing.lengths import fitting_steps
+from rst_theory.testing.numeric import HORIZON, PROBABILITIES, SAME_ANSWER, of_range
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-__all__ = ["check_schedule", "fitting_steps"]
-
-LENGTHS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 25)
-LONGEST_SEARCHED = 500
+__all__ = ["check_schedule"]
 
 
 def check_schedule(
@@ -94,21 +92,6 @@ def _examples(schedule: Any, steps: Iterable[int] | None, probability: bool) -> 
         return runs_of(schedule, lengths), "a schedule"
     made = instances(schedule, max_value=1.0 if probability else 10.0)
     return runs_of(made, lengths), schedule.__name__
-
-
-def fitting_steps(schedule: Schedule, lengths: Sequence[int] | None = None) -> list[int]:
-    """The numbers of steps among `lengths` that a schedule does not refuse; a table fits its own alone.
-
-    Raises:
-        ValueError: there is none.
-    """
-    fitting = [T for T in (LENGTHS if lengths is None else lengths) if fits(schedule, T)]
-    if not fitting and lengths is None:
-        fitting = [T for T in range(1, LONGEST_SEARCHED) if fits(schedule, T)][:1]
-    if not fitting:
-        tried = f"1 … {LONGEST_SEARCHED - 1}" if lengths is None else lengths
-        raise ValueError(f"{schedule!r} refuses every number of steps tried, {tried}; give steps=[…]")
-    return fitting
 
 
 def _plain_dict(schedule: Schedule) -> str | None:

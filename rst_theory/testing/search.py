@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
-from rst_theory.testing.contract import needed
+from rst_theory.testing.extra import needed
 
 with needed():
     import hypothesis

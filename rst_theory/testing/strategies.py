@@ -30,8 +30,8 @@ from rst_theory.schedules import (
     preset,
 )
 from rst_theory.schedules.base import Number, fraction
-from rst_theory.testing.contract import needed
-from rst_theory.testing.schedule_contract import fitting_steps
+from rst_theory.testing.extra import needed
+from rst_theory.testing.lengths import fitting_steps
 from rst_theory.trials import Trials, TrialsKind
 
 with needed():
