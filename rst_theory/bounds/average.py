@@ -82,11 +82,9 @@ WEIGHTED_AVERAGE: Metric = Metric(
     quantity="squared_gradient_norm",
     weights=_descent_weights,
 )
-NO_TRIALS = Condition("p_t = 0", r"p_t = 0", margin=lambda s: 0.5 - (s.p != 0), shown=lambda s: s.p)
-ALL_TRIALS = Condition("p_t = 1", r"p_t = 1", margin=lambda s: 0.5 - (s.p != 1), shown=lambda s: s.p)
-UNMIXED = Condition(
-    "gamma_t = 1", r"\gamma_t = 1", margin=lambda s: 0.5 - (s.gamma != 1), shown=lambda s: s.gamma
-)
+NO_TRIALS = Condition("p_t = 0", r"p_t = 0", holds=lambda s: s.p == 0, shown=lambda s: s.p)
+ALL_TRIALS = Condition("p_t = 1", r"p_t = 1", holds=lambda s: s.p == 1, shown=lambda s: s.p)
+UNMIXED = Condition("gamma_t = 1", r"\gamma_t = 1", holds=lambda s: s.gamma == 1, shown=lambda s: s.gamma)
 NONCONVEX: frozenset[Assumption] = frozenset(
     {
         A.SMOOTH,
@@ -246,69 +244,44 @@ nonconvex_average_whole = RunBound(
 )
 
 
-class _Steps(NamedTuple):
-    """Steps in units L = rho = 1, arrays (T,), and the share of the descent that is spent.
+def _added(
+    s: FloatArray, h: FloatArray, e: FloatArray, gamma: FloatArray, p: FloatArray, spent: float
+) -> FloatArray:
+    """What steps add in units L = rho = 1, less the share of the descent that is spent; arrays (T,).
 
-    With h = G/(L rho), s the turning point of the worst function and u = e gamma, what a step adds, less
-    that share, is at most (p - spent) b h^2 + p phi(s, h), b = e (1 - e/2), phi as in
-    `paper_notes/one_step.md#smooth`.
+    With h = G/(L rho), s the turning point of the worst function and u = e gamma it is at most
+    (p - spent) b h^2 + p phi(s, h), b = e (1 - e/2), phi as in `paper_notes/one_step.md#smooth`.
     """
-
-    e: FloatArray
-    gamma: FloatArray
-    p: FloatArray
-    spent: float
-
-    def added(self, s: FloatArray, h: FloatArray, beyond: float | None = None) -> FloatArray:
-        """The addition; with `beyond` by the formula of one of the pieces where s <= z, whatever z is.
-
-        The perturbed step ends at z: there 0 says before the perturbed point, 1 beyond it.
-        """
-        e, gamma, p, spent = self
-        w = e * gamma * (1 - 2 * s)
-        z = w - e * h
-        fall = z - s if beyond is not None else np.maximum(0.0, z - s)
-        rise = beyond * (z - 1) if beyond is not None else np.maximum(0.0, z - 1)
-        # h z + z^2/2 = -b h^2 + (1 - e) w h + w^2/2, of which the first term cancels.
-        added = (1 - e) * w * h + w**2 / 2 - fall**2 + rise**2
-        return np.asarray(p * added - spent * e * (1 - e / 2) * h**2)
-
-    def bend(self, beyond: float) -> FloatArray:
-        """Minus the second derivative of phi in s, up to a factor; there is a maximum inside if positive."""
-        u = self.e * self.gamma
-        return np.asarray(1 + 4 * u + (2 - 4 * beyond) * u**2)
-
-    def turn(self, h: FloatArray, beyond: float) -> FloatArray:
-        """The stationary turning point; 0 where it is no maximum."""
-        u, bend = self.e * self.gamma, self.bend(beyond)
-        D = u - self.e * h
-        top = (1 + u) * D - u * h + 2 * beyond * u * (1 - D)
-        return np.divide(top, bend, out=np.zeros_like(top), where=bend > 0)
+    w = e * gamma * (1 - 2 * s)
+    z = w - e * h  # where the perturbed step ends
+    # h z + z^2/2 = -b h^2 + (1 - e) w h + w^2/2, of which the first term cancels.
+    phi = (1 - e) * w * h + w**2 / 2 - np.maximum(0.0, z - s) ** 2 + np.maximum(0.0, z - 1) ** 2
+    return np.asarray(p * phi - spent * e * (1 - e / 2) * h**2)
 
 
 def _most_added(e: FloatArray, gamma: FloatArray, p: FloatArray, spent: float) -> FloatArray:
     """The maximum over G of the worst expected change of f in a step plus (1 - spent) a G^2, in L rho^2.
 
     What is added is continuously differentiable and piecewise quadratic in (s, h), 0 <= s <= 1, h >= 0: its
-    maximum lies on an edge, where it is concave in h, or where a piece is stationary. Any other point that
-    is tried does no harm.
+    maximum lies on an edge, where it is concave in h, or where the piece s <= z <= 1 is stationary. Any other
+    point that is tried does no harm. Proof: `paper_notes/sharpened_average.md#inner`.
     """
-    steps = _Steps(e, gamma, p, spent)
     u, zero, one = e * gamma, np.zeros_like(e), np.ones_like(e)
     long = np.maximum(0.0, gamma - 1 / e)  # at s = 0 the perturbed step ends beyond y while h < long
-    downhill = 2 * spent * e * (1 - e / 2)
+    spending = spent * e * (1 - e / 2)
+    bend = 1 + 4 * u + 2 * u**2  # of the piece in s
+    top = p * u * (1 + 2 * u - e) / 2
+    room = spending * bend - p * u * (u * (1 + 2 * e - e**2) + 2 * e * (1 - e))  # of its ridge, in h
+    inside = np.divide(top, room, out=gamma.copy(), where=top < gamma * room)  # h <= gamma where z >= 0
+    ridge = np.maximum(0.0, inside)
     tried = [
-        (one, np.maximum(0.0, p * u * (e - 1) / downhill)),
-        (zero, np.maximum(gamma, p * u * (1 - e) / downhill)),
-        (zero, np.clip(p * u * (1 + e) / (downhill + 2 * p * e**2), long, gamma)),
-        (zero, np.clip(p * (u * (1 - e) + 2 * e) / downhill, 0.0, long)),
+        (one, np.maximum(0.0, p * u * (e - 1) / (2 * spending))),
+        (zero, np.maximum(gamma, p * u * (1 - e) / (2 * spending))),
+        (zero, np.clip(p * u * (1 + e) / (2 * (spending + p * e**2)), long, gamma)),
+        (zero, np.clip(p * (u * (1 - e) + 2 * e) / (2 * spending), 0.0, long)),
+        (np.clip((u * (1 + u) - (u + e + u * e) * ridge) / bend, 0.0, 1.0), ridge),
     ]
-    for beyond in (0.0, 1.0):
-        before, at, after = (steps.added(steps.turn(h, beyond), h, beyond) for h in (-one, zero, one))
-        curvature = before - 2 * at + after
-        best = np.divide(before - after, 2 * curvature, out=np.zeros_like(e), where=curvature < 0)
-        tried += [(np.clip(steps.turn(h, beyond), 0.0, 1.0), h) for h in (zero, np.maximum(0.0, best))]
-    return np.asarray(np.max([steps.added(s, h) for s, h in tried], axis=0))
+    return np.asarray(np.max([_added(s, h, e, gamma, p, spent) for s, h in tried], axis=0))
 
 
 def _majorant(s: Setting) -> float:

@@ -90,55 +90,52 @@ class Condition:
     Attributes:
         text: the condition as a formula in plain text.
         latex: the same in LaTeX.
-        margin: maps the numbers of a bound, a `Setting` for a run, to numbers, (T,) or scalar, all of which
-            must be positive.
+        holds: whether the numbers of a bound, a `Setting` for a run, satisfy it: booleans, (T,) or scalar.
         shown: maps them to the numbers that an error shows, of the same shape.
     """
 
     text: str
     latex: str
-    margin: Callable[[Any], Any]
+    holds: Callable[[Any], Any]
     shown: Callable[[Any], Any]
 
     def require(self, setting: Any) -> None:
         """Raise a DomainError naming the first violation, with its t where it has one."""
-        with np.errstate(all="ignore"):  # a margin beyond the floating range is not a positive one
+        with np.errstate(all="ignore"):  # what cannot be computed does not hold
             try:
-                margin, shown = np.asarray(self.margin(setting)), self.shown(setting)
+                held, shown = np.asarray(self.holds(setting)), self.shown(setting)
             except OverflowError:
                 raise DomainError(f"{self.text}, with numbers within the floating range", math.inf) from None
-        if not (margin > 0).all():
-            t = int(np.argmin(margin.ravel() > 0))
-            value = float(np.broadcast_to(shown, margin.shape).ravel()[t])
-            raise DomainError(self.text, value, f"t = {t}" if margin.ndim else "")
+        if not held.all():
+            t = int(np.argmin(held))
+            value = float(np.broadcast_to(shown, held.shape).ravel()[t])
+            raise DomainError(self.text, value, f"t = {t}" if held.ndim else "")
 
 
-NO_NOISE = Condition(
-    "sigma = 0", r"\sigma = 0", margin=lambda s: 0.5 - (s.sigma != 0), shown=lambda s: s.sigma
-)
+NO_NOISE = Condition("sigma = 0", r"\sigma = 0", holds=lambda s: s.sigma == 0, shown=lambda s: s.sigma)
 STEP_SIZE = Condition(
     "0 < eta_t < 2/L",
     r"0 < \eta_t < 2/L",
-    margin=lambda s: np.minimum(s.eta, 2 / s.L - s.eta),
+    holds=lambda s: (s.eta > 0) & (s.eta < 2 / s.L),
     shown=lambda s: s.eta,
 )
 SHORT_STEPS = Condition(
     "0 < eta_t <= 1/L",
     r"0 < \eta_t \le 1/L",
-    margin=lambda s: np.where(s.L * s.eta <= 1, s.eta, -1.0),
+    holds=lambda s: (s.eta > 0) & (s.L * s.eta <= 1),
     shown=lambda s: s.eta,
 )
-POSITIVE_CURVATURE = Condition("mu > 0", r"\mu > 0", margin=lambda s: s.mu, shown=lambda s: s.mu)
+POSITIVE_CURVATURE = Condition("mu > 0", r"\mu > 0", holds=lambda s: s.mu > 0, shown=lambda s: s.mu)
 KNOWN_GAP = Condition(
     "gap = f(x_0) - f_star given",
     r"\Delta < \infty",
-    margin=lambda s: 0.5 - math.isinf(s.gap),
+    holds=lambda s: s.gap < math.inf,
     shown=lambda s: s.gap,
 )
 KNOWN_DISTANCE = Condition(
     "distance = ||x_0 - x_star|| given",
     r"D < \infty",
-    margin=lambda s: 0.5 - math.isinf(s.distance),
+    holds=lambda s: s.distance < math.inf,
     shown=lambda s: s.distance,
 )
 

@@ -308,7 +308,7 @@ def _symbolic_recursion(ascent: Ascent) -> Symbolic:
     eta, rho, gamma = i.eta[t], i.rho[t], i.gamma[t]
     s = sympy.Symbol("s", nonnegative=True)
     V0, V1 = sympy.symbols("V_0 V_1", nonnegative=True)
-    gap, K = sympy.IndexedBase(r"\Delta"), sympy.Symbol("K")
+    gap, K = sympy.IndexedBase(r"\Delta"), sympy.Symbol("K", real=True)
     largest = sympy.Function(_OVER_THETA + r"\ \max_{2\mu\Delta_t \le s \le 2L\Delta_t}")
     k, weight, reach = sympy.Abs(1 - L * eta), eta * gamma * L, L * rho
     R = sympy.Integer(1) if ascent == "normalized" else s + sigma**2

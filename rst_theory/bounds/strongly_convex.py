@@ -57,7 +57,7 @@ LOW_DEGREE = Condition(
     "q_t (1 - mu/L) <= 1 - eta_t mu",
     r"q_t (1 - \mu/L) \le 1 - \eta_t\mu",
     # q <= 1 is enough where eta <= 1/L: rounding must not refuse equality
-    margin=lambda s: np.where((s.q <= 1) | (s.q * (1 - s.mu / s.L) <= 1 - s.eta * s.mu), 1.0, -1.0),
+    holds=lambda s: (s.q <= 1) | (s.q * (1 - s.mu / s.L) <= 1 - s.eta * s.mu),
     shown=lambda s: s.q,
 )
 

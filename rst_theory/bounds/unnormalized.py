@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from rst_theory.bounds.average import NONCONVEX, WEIGHTED_AVERAGE, indexed, least_ratio
 from rst_theory.bounds.base import (
@@ -61,7 +62,7 @@ _C_LATEX = r"c_t = a_t - \eta_t q_t |1 - L\eta_t| L\rho_t - \tfrac12 L^3\eta_t^2
 DESCENT = Condition(
     f"c_t > 0 for t < T-1, {_C_TEXT}",
     rf"c_t > 0,\quad {_C_LATEX}",
-    margin=lambda s: _descent(s)[:-1],
+    holds=lambda s: _descent(s)[:-1] > 0,
     shown=lambda s: _descent(s)[:-1],
 )
 
@@ -133,12 +134,12 @@ def _least_descent(s: Setting) -> float:
     return float(min(_descent(s)[:-1], default=1 / (2 * s.L)))
 
 
-def _no_overshoot(s: Setting) -> FloatArray:
-    """1 where the condition of the theorem holds, else -1; (T-1,)."""
+def _no_overshoot(s: Setting) -> npt.NDArray[np.bool_]:
+    """Where the condition of the theorem holds; (T-1,)."""
     e = s.L * s.eta[:-1]
     m = np.where(s.p[:-1] > 0, s.gamma[:-1] * s.L * s.rho[:-1], 0.0)
-    holds = (1 - 2 * s.L * _least_descent(s)) * (1 - e + e * m) <= (1 - e) * (1 - m)
-    return np.where(holds & (e <= 1) & (m < 1), 1.0, -1.0)
+    gentle = (1 - 2 * s.L * _least_descent(s)) * (1 - e + e * m) <= (1 - e) * (1 - m)
+    return np.asarray(gentle & (e <= 1) & (m < 1))
 
 
 NO_OVERSHOOT = Condition(
@@ -146,7 +147,7 @@ NO_OVERSHOOT = Condition(
     "m_t = gamma_t L rho_t < 1 (m_t = 0 where p_t = 0), for t < T-1",
     r"(1 - 2Lc)(1 - e_t + e_tm_t) \le (1 - e_t)(1 - m_t),\quad e_t = L\eta_t \le 1,\quad "
     r"m_t = \gamma_tL\rho_t[p_t > 0] < 1",
-    margin=_no_overshoot,
+    holds=_no_overshoot,
     shown=lambda s: s.eta[:-1],
 )
 
@@ -401,7 +402,7 @@ nonconvex_potential_unnormalized = RunBound(
 STEADY_DESCENT = Condition(
     f"c_t > 0, {_C_TEXT}",
     rf"c_t > 0,\quad {_C_LATEX}",
-    margin=_descent,
+    holds=lambda s: _descent(s) > 0,
     shown=_descent,
 )
 

@@ -5,7 +5,8 @@ class bodies and the tables and lambdas of a module. Left out, by the syntax tre
 
 - what people read: docstrings and other strings that stand alone; all of a `raise` and of `warnings.warn`;
   texts with two words side by side; LaTeX (a command, a dollar or a braced index in a text; arguments and
-  functions named `latex`; the third argument of a `Quantity`); `_repr_html_` and the texts in `__repr__`;
+  functions named `latex`; the third argument of a `Quantity`, the second of a `Condition`); `_repr_html_`
+  and the texts in `__repr__`;
 - what type checkers read: annotations, type aliases, `cast`, blocks under TYPE_CHECKING, `__all__`, imports;
 - mutants that stand for another one or that the strict type checker refuses: a text in other letter cases
   beside the text with "XX" at its ends; an argument or a value replaced by None; arguments of `len` and
@@ -34,6 +35,7 @@ __all__ = ["Mutant", "mutants_of"]
 _LATEX = re.compile(r"\\[A-Za-z]{2}|\$|[_^]\{")
 _PROSE = re.compile(r"[^\W\d]{2,},? [^\W\d]{2,}")
 _LATEX_NAMES = {"latex", "_latex", "_repr_latex_", "_repr_html_"}
+_LATEX_ARGUMENTS = {"Quantity": 2, "Condition": 1}
 _NOT_MUTATED_CALLS = {"len", "isinstance", "cast", "TypeVar"}
 _TYPE_FORMS = {"Literal", "Callable", "Mapping", "Sequence"}
 _TEXTS = (cst.SimpleString, cst.FormattedString, cst.ConcatenatedString)
@@ -151,7 +153,8 @@ class _Finder(cst.CSTVisitor):
         if isinstance(parent, cst.Arg):
             call = self.get_metadata(ParentNodeProvider, parent)
             called = cst.Module([]).code_for_node(call.func) if isinstance(call, cst.Call) else ""
-            if called == "Quantity" and parent in call.args[2:3]:
+            place = _LATEX_ARGUMENTS.get(called)
+            if place is not None and parent in call.args[place : place + 1]:
                 return True
             if called.startswith("re."):
                 return False
