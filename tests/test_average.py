@@ -15,6 +15,7 @@ import rst_theory as rst
 from rst_theory.bounds import one_step_smooth
 from rst_theory.bounds.average import (
     _most_added,
+    least_ratio,
     nonconvex_average,
     nonconvex_average_majorant,
     nonconvex_average_whole,
@@ -115,6 +116,14 @@ def test_the_worked_numbers_of_the_note():
     assert value(nonconvex_average, rows, sigma=0.5) == pytest.approx(0.3309, abs=5e-5)
 
 
+@pytest.mark.parametrize("C, D", [(1.0, 1.0), (0.0, 2.0), (1e-8, 5.0), (3.0, 1e-6), (1.0, 0.0)])
+def test_the_least_ratio_by_its_closed_form(C, D):
+    """(C + D/s)/(1 - s) is least at s = D/(D + sqrt(D (C + D))); where D = 0 it is approached at s = 0."""
+    assert least_ratio(lambda s: C + D / s) == pytest.approx(
+        (math.sqrt(D) + math.sqrt(C + D)) ** 2, rel=1e-14
+    )
+
+
 def best_on_a_grid(p, eta, rho, gamma, gap):
     """min over kappa of [gap + max over G of (change + kappa a G^2)]/kappa, one step of `one_step_smooth`."""
     a, constants = eta * (1 - eta / 2), ProblemConstants(L=1.0)
@@ -158,6 +167,69 @@ def test_the_inner_maximum_is_that_of_the_exact_step(spent, p, eta, gamma):
     expected = (change + (1 - spent) * a * G**2).max()
     ours = _most_added(*(np.array([x]) for x in (eta, gamma, p)), spent)[0]
     assert ours == pytest.approx(expected, rel=1e-4)
+
+
+def largest_addition(e, gamma, p, spent):
+    """The maximum of j of the note over s and h, by grids that close in on their best point."""
+
+    def j(s, h):
+        z = e * gamma * (1 - 2 * s) - e * h
+        phi = h * z + z**2 / 2 - np.maximum(0, z - s) ** 2 + np.maximum(0, z - 1) ** 2
+        return (p - spent) * e * (1 - e / 2) * h**2 + p * phi
+
+    far = 3 * gamma + 2 * p * gamma / (spent * (2 - e))  # the perturbed step is downhill there, and dear
+    s, h = np.linspace(0, 1, 201), np.append(np.linspace(0, gamma, 400), np.geomspace(gamma + 1e-9, far, 400))
+    for _ in range(12):
+        values = j(s[:, None], h)
+        a, b = np.unravel_index(values.argmax(), values.shape)
+        s = np.linspace(s[max(a - 8, 0)], s[min(a + 8, s.size - 1)], 61)
+        h = np.linspace(h[max(b - 8, 0)], h[min(b + 8, h.size - 1)], 61)
+    return values.max()
+
+
+@pytest.mark.parametrize("spent", [1e-3, 0.05, 0.3, 0.6, 0.9, 0.999])
+def test_the_inner_maximum_is_that_of_a_search(spent):
+    rng = np.random.default_rng(int(1e3 * spent))
+    e = rng.uniform(0.02, 1.98, 60)
+    gamma = np.where(np.arange(60) % 2, rng.uniform(0.1, 3, 60), rng.uniform(1, 6, 60) / e)
+    p = rng.choice([0.02, 0.1, 0.3, 0.7, 1.0], 60)
+    expected = [largest_addition(*step, spent) for step in zip(e, gamma, p, strict=True)]
+    np.testing.assert_allclose(_most_added(e, gamma, p, spent), expected, rtol=NUMERIC)
+
+
+def test_the_ridge_of_the_inner_maximum():
+    """Where the piece s <= z <= 1 is stationary in both variables, and minus its determinant, by calculus."""
+    e, u, s, h, p, spending = sympy.symbols("e u s h p spending", positive=True)
+    z, beta = u * (1 - 2 * s) - e * h, e * (1 - e / 2)
+    j = p * (beta * h**2 + h * z + z**2 / 2 - (z - s) ** 2) - spending * h**2
+    bend = 1 + 4 * u + 2 * u**2
+    room = spending * bend - p * u * (u * (1 + 2 * e - e**2) + 2 * e * (1 - e))
+    found = sympy.solve([sympy.diff(j, s), sympy.diff(j, h)], [s, h], dict=True)[0]
+    assert sympy.simplify(found[h] - p * u * (1 + 2 * u - e) / (2 * room)) == 0
+    assert sympy.simplify(found[s] - (u * (1 + u) - (u + e + u * e) * found[h]) / bend) == 0
+    assert sympy.expand(sympy.hessian(j, (s, h)).det() - 4 * p * room) == 0
+
+
+def test_the_outer_piece_has_no_maximum_inside():
+    """The steps of the proof in the note, with v, c and the condition on the second derivatives."""
+    e, u, s, h, p, k = sympy.symbols("e u s h p k", positive=True)
+    z, beta = u * (1 - 2 * s) - e * h, e * (1 - e / 2)
+    j = (k - 1 + p) * beta * h**2 + p * (h * z + z**2 / 2 - (z - s) ** 2 + (z - 1) ** 2)
+    v, c = u * (1 - e) + e, 1 + 4 * u - 2 * u**2
+    assert sympy.expand(sympy.diff(j, s) / (2 * p) - (u * (3 - u) - h * v - c * s)) == 0
+    growth = p * ((1 - e) * u * (1 - 2 * s) + 2 * e * (1 - s)) - 2 * (1 - k) * beta * h
+    assert sympy.expand(sympy.diff(j, h) - growth) == 0
+    second = sympy.Matrix([[-2 * p * c, -2 * p * v], [-2 * p * v, -2 * (1 - k) * beta]])
+    assert sympy.expand(sympy.hessian(j, (s, h)) - second) == sympy.zeros(2, 2)
+    turn = u * (3 - u) - h * v  # c s where j is stationary in s
+    assert sympy.expand(c * (v + e) - 2 * turn * v - c * (v + e) + 2 * u * (3 - u) * v - 2 * h * v**2) == 0
+    assert sympy.expand(2 * u * (3 - u) - c - (2 * u - 1)) == 0
+    assert sympy.expand(e * c - (2 * u - 1) * v - (e * (u + 2) - u * (2 * u - 1))) == 0
+    height = c * (u - e * h) - 2 * u * turn  # c z there
+    assert sympy.expand(height - ((1 + 2 * u) * (u - e * h) + 2 * u**2 * h - 4 * u**2)) == 0
+    assert sympy.expand(height - c - (h * (2 * u**2 - e * (1 + 2 * u)) - 1 - 3 * u)) == 0
+    crossed = (2 * u - 1) * (u + 1) - (u - 1) * (u + 2)
+    assert sympy.expand(u * crossed - u * (u**2 + 1)) == 0
 
 
 @given(rows, st.floats(0, 5))

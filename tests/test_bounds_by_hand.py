@@ -137,6 +137,8 @@ def test_every_bound_says_what_it_bounds_assumes_and_asks(request):
     for frozen in (WEIGHTED_AVERAGE, ALL["nonconvex_average"].domain[0]):
         with pytest.raises(dataclasses.FrozenInstanceError):
             frozen.latex = ""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        rst.bounds.settle(0.5, 3, 0.5, 0.1, 1.0, ProblemConstants(L=1.0)).L = 2.0
     assert Metric("a", "b").quantity is None is Metric("a", "b").weights
 
 
@@ -207,6 +209,10 @@ def test_those_that_apply_are_all_that_can_be_evaluated_smallest_first():
     text = "required: a bound on gap for normalized ascent that applies; got "
     text += "convex_average_gap assumes CONVEX; convex_average_gap_noiseless assumes CONVEX"
     assert str(told.value) == text
+    assert ALL["convex_average_gap"].applies_to(quiet) is True
+    assert ALL["convex_average_gap"].applies_to(FlatAndSharp()) is False
+    with pytest.raises(DomainError, match=r"strongly_convex_distance assumes CONVEX, STRONGLY_CONVEX; "):
+        best(FlatAndSharp(), quantity="final_squared_distance", **arguments)
     with pytest.raises(
         DomainError, match=r"got convex_average_gap: required: distance = .* given; got inf; convex"
     ):
@@ -522,6 +528,7 @@ def test_refusals_word_for_word_on_both_sides_of_each_edge():
         ("convex_average_gap", {"distance": None}, f"{_DISTANCE}; got inf"),
         ("convex_average_gap_noiseless", {"gamma": [2.0, 2.5, 2.0]}, f"{_WEAK}; got 1.25 at t = 1"),
         ("convex_average_gap_unnormalized", {"rho": [0.1, 0.1, 1.0]}, f"{_LEFT}; got -1.0 at t = 2"),
+        ("convex_average_gap_unnormalized", one | {"rho": [0.1, 0.1, 0.5]}, f"{_LEFT}; got 0.0 at t = 2"),
         (
             "gradient_descent_last_iterate",
             zero | {"eta": [0.5, 0.25, 0.5]},

@@ -171,7 +171,7 @@ FINAL_GAP = Metric(
 )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Bound:
     """An upper bound on the expectation of a metric; a subclass says how it is evaluated.
 
