@@ -8,7 +8,6 @@ those alone, and the table is written when all are done. It exits with 1 where a
 from __future__ import annotations
 
 import argparse
-import hashlib
 import random
 import shutil
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rst_theory.files import read_json, write_json, write_table
+from tests.campaigns import digests
 from tests.campaigns.kill_jobs import JOBS
 from tests.campaigns.kills import (
     AIMS,
@@ -199,10 +199,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _source() -> str:
     """The state of the source that the jobs and the kills are made of."""
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in SOURCES for path in ROOT.glob(pattern)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    return digests.of_files(sorted(path for pattern in SOURCES for path in ROOT.glob(pattern)))[:12]
 
 
 if __name__ == "__main__":

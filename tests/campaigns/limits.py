@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import hashlib
 import json
 import math
 import resource
@@ -27,6 +26,7 @@ from scipy import stats
 import rst_theory as rst
 from rst_theory.files import read_json, write_json, write_table
 from rst_theory.problems import FromFunctions, Quadratic
+from tests.campaigns import digests
 
 __all__ = ["CASES", "Case", "Outcome", "main", "run"]
 
@@ -468,7 +468,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _kept(name: str, scale: float, state: Path) -> dict[str, Any]:
     """The row of a case: kept from before, or from a process of its own."""
-    key = hashlib.sha256(f"{name} {scale} {_sources()}".encode()).hexdigest()[:20]
+    key = digests.of_texts(f"{name} {scale} {_sources()}")
     file = state / f"{key}.json"
     if file.exists():
         known: dict[str, Any] = read_json(file)
@@ -504,10 +504,7 @@ def _in_a_process(name: str, scale: float) -> dict[str, Any]:
 
 @functools.cache
 def _sources() -> str:
-    digest = hashlib.sha256()
-    for path in (Path(__file__), *sorted((ROOT / "rst_theory").rglob("*.py"))):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return digests.of_files((Path(__file__), *sorted((ROOT / "rst_theory").rglob("*.py"))))
 
 
 if __name__ == "__main__":

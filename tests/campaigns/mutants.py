@@ -33,11 +33,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rst_theory.files import read_json, read_table, write_table
+from tests.campaigns import digests
 from tests.campaigns.exchange import ChangedModule, Swaps, apply, compiled, live_functions, swaps
 from tests.campaigns.forks import forked
 from tests.campaigns.held_tests import Clean, Lines, Order, Tests, held
 from tests.campaigns.mutations import Mutant, mutants_of
-from tests.campaigns.verdicts import Store, digest
+from tests.campaigns.verdicts import Store
 
 __all__ = ["LEAST", "TESTS", "Job", "campaign"]
 
@@ -130,7 +131,7 @@ def trials_of(job: Job) -> list[Trial]:
     for mutant in mutants_of(source):
         changes = swaps(original, compiled(mutant.source, job.path))
         if changes != []:
-            found.append(Trial(digest(mutant.source), mutant, changes))
+            found.append(Trial(digests.of_texts(mutant.source), mutant, changes))
     return found
 
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rst_theory.files import read_json, write_json
+from tests.campaigns import digests
 
-__all__ = ["Store", "Verdict", "digest"]
-
-
-def digest(*texts: str) -> str:
-    """A name for texts, the same whenever they are."""
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:20]
+__all__ = ["Store", "Verdict"]
 
 
 class Verdict(NamedTuple):
@@ -52,7 +47,7 @@ class Store:
 
     def _digests(self) -> tuple[str, str]:
         texts = [path.read_text(encoding="utf-8") for path in (self._source, *self._files.values())]
-        return digest(*texts[1:]), digest(texts[0])
+        return digests.of_texts(*texts[1:]), digests.of_texts(texts[0])
 
     def fresh(self) -> bool:
         """Whether the file and its tests still read as when this was made."""
@@ -94,7 +89,7 @@ def _functions(path: Path) -> dict[str, str]:
     """The digest of each test of a file."""
     source = path.read_text(encoding="utf-8")
     return {
-        node.name: digest(ast.unparse(node))
+        node.name: digests.of_texts(ast.unparse(node))
         for node in ast.parse(source).body
         if isinstance(node, ast.FunctionDef)
     }

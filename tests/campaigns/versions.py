@@ -10,7 +10,6 @@ the same. Exit status 1 where a test fails or a number differs.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from rst_theory.files import read_json, write_json, write_table
+from tests.campaigns import digests
 
 __all__ = ["ENVIRONMENTS", "NUMERIC", "Environment", "compare", "counts"]
 
@@ -102,11 +102,11 @@ def run(environment: Environment, python: Path, processes: int) -> dict[str, Any
     quiet["NUMBA_CACHE_DIR"] = str(folder / "kernels")  # else they would take turns in one place
     subprocess.run([own, "-m", "tests.campaigns.fingerprint", numbers], check=True, cwd=ROOT, env=quiet)
     package = sorted((ROOT / "rst_theory").rglob("*.py"))
-    common = _digest(*package, ROOT / "tests" / "conftest.py", folder / "installed.json")
+    common = digests.of_files((*package, ROOT / "tests" / "conftest.py", folder / "installed.json"))
 
     def tested(test: Path) -> dict[str, Any]:
         kept, report = folder / f"{test.stem}.json", folder / f"{test.stem}.xml"
-        key = common + _digest(test)
+        key = common + digests.of_files([test])
         if kept.exists() and (known := read_json(kept))["key"] == key and not known["failed"]:
             return dict(known)
         start = time.monotonic()
@@ -150,14 +150,6 @@ def compare(numbers: dict[str, float], reference: dict[str, float]) -> Iterator[
     for name, value in numbers.items():
         if value != (other := reference[name]):
             yield name, abs(value - other) / max(abs(value), abs(other))
-
-
-def _digest(*paths: Path) -> str:
-    """A hash of what files hold."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def main(pythons: dict[str, Path], only: str | None, processes: int) -> int:
