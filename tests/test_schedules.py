@@ -391,6 +391,18 @@ def test_presets_take_a_probability():
             preset(name, p)
 
 
+def test_a_probability_too_small_for_the_original_clock():
+    text = "required: p = a/b, b < 1e+300, on the original clock; got 1e-301"
+    for name in ("piecewise1", "piecewise2", "piecewise3", "linear1", "linear2"):
+        with pytest.raises(DomainError) as told:
+            preset(name, 1e-301, original=True)
+        assert str(told.value) == text
+        assert preset(name, 1e-300, original=True).values(3).min() >= 0
+    assert preset("constant", 1e-301, original=True).values(2).tolist() == [1e-301] * 2
+    for name in ("cosine_up", "cosine_down"):
+        assert preset(name, 1e-301, original=True) == preset(name, 0.5, original=True)
+
+
 def test_preset_refuses_what_it_does_not_know():
     with pytest.raises(ValueError, match="unknown preset 'linear3'; known: constant, piecewise1"):
         preset("linear3")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["limit_of_mean", "names", "numeric", "parse", "symbolic"]
 
+TOO_LARGE = 1e300  # for a number in a formula
 MAX_LENGTH = 1000
 MAX_DEPTH = 50
 MAX_EXPONENT = 64
@@ -100,7 +101,7 @@ def _check_number(node: ast.expr, text: str, depth: int) -> None:
             _check_number(part, text, depth - 1)
 
     match node:
-        case ast.Constant(value=int() | float() as value) if type(value) is not bool and value < 1e300:
+        case ast.Constant(value=int() | float() as value) if type(value) is not bool and value < TOO_LARGE:
             pass
         case ast.Name(id=name) if name in _NAMES:
             pass

@@ -17,6 +17,7 @@ import numpy as np
 from rst_theory.notation import QUANTITIES, DomainError, FloatArray
 from rst_theory.schedules import families
 from rst_theory.schedules.base import Number, Schedule, fraction, is_symbolic, sequence
+from rst_theory.schedules.expressions import TOO_LARGE
 from rst_theory.schedules.families import Constant, Cosine, FromExpression, Joined, Linear, Piecewise
 
 __all__ = ["PRESETS", "MatchedGamma", "from_dict", "matched_gamma", "parse", "preset"]
@@ -45,7 +46,7 @@ def preset(name: str, p: Number = 0.5, original: bool = False) -> Schedule:
 
     Raises:
         ValueError: an unknown name.
-        DomainError: p outside [0, 1].
+        DomainError: p outside [0, 1], or on the original clock too small to stand in a formula.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
@@ -96,10 +97,17 @@ def _simplest(p: Fraction) -> Fraction:
 
 
 def _original(name: str, p: Fraction) -> Schedule:
-    first_phase = f"{p.denominator} * t <= {p.numerator} * T"
     match name:
         case "constant":
             return Constant(p)
+        case "cosine_up":
+            return FromExpression("1/2 - cos(pi * t / T) / 2")
+        case "cosine_down":
+            return FromExpression("1/2 + cos(pi * t / T) / 2")
+    if p.denominator >= TOO_LARGE:  # of a formula
+        raise DomainError(f"p = a/b, b < {TOO_LARGE:g}, on the original clock", float(p))
+    first_phase = f"{p.denominator} * t <= {p.numerator} * T"
+    match name:
         case "piecewise1":
             return FromExpression(f"0 if {first_phase} else 1")
         case "piecewise2":
@@ -109,12 +117,8 @@ def _original(name: str, p: Fraction) -> Schedule:
         case "linear1":
             start, end = _line(p)
             return FromExpression(f"{start} + ({end - start}) * t / T")
-        case "linear2":
-            return FromExpression(f"{p} + ({1 - 2 * p}) * t / T")
-        case "cosine_up":
-            return FromExpression("1/2 - cos(pi * t / T) / 2")
         case _:
-            return FromExpression("1/2 + cos(pi * t / T) / 2")
+            return FromExpression(f"{p} + ({1 - 2 * p}) * t / T")
 
 
 class MatchedGamma(NamedTuple):
