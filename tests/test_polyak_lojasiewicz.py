@@ -10,6 +10,7 @@ import pytest
 import sympy
 from conftest import NUMERIC, ONE_STEP, SEMIDEFINITE, z_threshold
 from hypothesis import assume, given, settings, strategies as st
+from scipy import optimize
 
 import rst_theory as rst
 from rst_theory.bounds.average import indexed
@@ -83,8 +84,6 @@ def test_the_convex_bounds_are_for_exact_gradients_and_short_steps(bound, change
 )
 def test_one_step_is_the_expression_at_its_saddle(bound, row, sigma, gap):
     """The note's min over theta of max over s by direct search, good to 1e-6; ours is at most 1e-3 above."""
-    from scipy import optimize
-
     mu = 0.25
     found = value(bound, [row[0]], *row[1:], mu=mu, sigma=sigma, gap=gap)
     i = indexed()
@@ -105,6 +104,132 @@ def test_one_step_is_the_expression_at_its_saddle(bound, row, sigma, gap):
     )
     assert result.fun <= found * (1 + 1e-6)
     assert found <= result.fun * (1 + 1e-3)
+
+
+def least_theta(right, V2, mu, width):
+    """Where (right + (1/theta - 1) V^2/(2 width))/(1 + mu (1 - theta)/width) is least in (0, 1]."""
+
+    def slope(theta):  # its sign
+        top, bottom = right + (1 / theta - 1) * V2 / (2 * width), 1 + mu * (1 - theta) / width
+        return top * mu / width - V2 / (2 * width * theta**2) * bottom
+
+    return 1.0 if slope(1.0) <= 0 else optimize.brentq(slope, 1e-12, 1.0, xtol=1e-15, rtol=1e-15)
+
+
+def largest_of(mean, low, high, rounds=200):
+    """The largest value of a concave function, by thirds."""
+    ends = max(mean(low), mean(high))
+    for _ in range(rounds):
+        a, b = low + (high - low) / 3, high - (high - low) / 3
+        low, high = (a, high) if mean(a) < mean(b) else (low, b)
+    return max(ends, mean((low + high) / 2))
+
+
+def averaged(p, thetas, delta, s, squares, L, mu, width):
+    """The right side of the lemma for both outcomes, divided by N, averaged over the trial."""
+    total = 0.0
+    for chance, theta, V2 in zip((1 - p, p), thetas, squares, strict=True):
+        tau = 1 / (2 * L) + (1 / theta - 1) / (2 * width)
+        total += chance * (delta - s / (2 * L) + tau * V2) / (1 + mu * (1 - theta) / width)
+    return total
+
+
+def best_thetas(delta, squares, L, mu, width):
+    right = delta * (1 - mu / L)  # at s = 2 mu delta
+    return [least_theta(right + V2 / (2 * L), V2, mu, width) for V2 in squares]
+
+
+def concave_step(row, L, mu, sigma, delta, ascent):
+    """The next mean gap: the smaller one of two choices of the thetas."""
+    p, eta, rho, gamma = row
+    e, k = L * eta, abs(1 - L * eta)
+
+    def squares(s):
+        V0 = k**2 * s + (e * sigma) ** 2
+        moved = rho**2 if ascent == "normalized" else rho**2 * (s + sigma**2)
+        K = 2 * e * gamma * L * math.sqrt(V0 * moved)
+        if sigma == 0 and e < 1:
+            cap = s - 2 * mu * delta + L**2 * moved
+            if ascent == "unnormalized":
+                cap -= mu * rho * (2 - L * rho) * s
+            K = min(K, e * gamma * k * cap)
+        return V0, V0 + K + (e * gamma * L) ** 2 * moved
+
+    low, high = 2 * mu * delta, 2 * L * delta
+    choices = best_thetas(delta, squares(low), L, mu, 2 * L), (1.0, 1.0)
+    means = [lambda s, c=c: averaged(p, c, delta, s, squares(s), L, mu, 2 * L) for c in choices]
+    return min(largest_of(mean, low, high) for mean in means)
+
+
+CASES = [
+    (seed, L, sigma, gap)
+    for seed in range(4)
+    for L, sigma, gap in (
+        (1.0, 0.0, 1.0),
+        (2.5, 0.0, 1e-2),
+        (0.4, 0.0, 1e-4),
+        (2.5, 0.7, 1.0),
+        (0.4, 0.2, 1e-2),
+        (1.0, 0.1, 1e-4),
+    )
+]
+
+
+def random_rows(seed, L, longest, T=3):
+    rng = np.random.default_rng(seed)
+    p, eta = rng.choice([0.0, 0.2, 0.6, 1.0], T), rng.uniform(0.05, longest, T) / L
+    rho, gamma = rng.choice([0.01, 0.1, 0.5, 1.5], T) * rng.uniform(0.5, 1, T) / L, rng.uniform(0.3, 2, T)
+    return list(zip(p.tolist(), eta.tolist(), rho.tolist(), gamma.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("seed, L, sigma, gap", CASES)
+@pytest.mark.parametrize("ascent", ["normalized", "unnormalized"])
+def test_the_recursion_in_plain_loops(seed, L, sigma, gap, ascent):
+    rows, mu = random_rows(seed, L, 1.9), 0.2 * L
+    bound = pl_last_iterate if ascent == "normalized" else pl_last_iterate_unnormalized
+    found = value(bound, *zip(*rows, strict=True), L=L, mu=mu, sigma=sigma, gap=gap)
+    for row in rows:
+        gap = concave_step(row, L, mu, sigma, gap, ascent)
+    assert found == pytest.approx(gap, rel=NUMERIC)
+
+
+def chord(row, chance, L, mu, least, delta, largest):
+    """The next gap on the chord of its worst mean over [0, largest], at the best of three thetas."""
+    _, eta, rho, gamma = row
+    e, width = L * eta, L - least
+
+    def squares(s):
+        G = (1 - e) * math.sqrt(s)
+        return G**2, max((G - e * gamma * j * rho) ** 2 for j in (least, L))
+
+    def worst(delta, thetas):
+        tried = np.linspace(2 * mu * delta, 2 * L * delta, 41).tolist()
+        return max(0.0, *(averaged(chance, thetas, delta, s, squares(s), L, mu, width) for s in tried))
+
+    own = best_thetas(delta, squares(2 * mu * delta), L, mu, width)
+    found = []
+    for thetas in (own, (own[0], 1.0), (1.0, 1.0)):
+        low, high = worst(0.0, thetas), worst(largest, thetas)
+        found.append(low + max(high - low, 0.0) * delta / largest)
+    return min(found)
+
+
+def convex_recursion(rows, L, mu, least, delta):
+    largest = delta  # of every path
+    for row in rows:
+        paths = [float(coin) for coin in (0, 1) if row[0] != 1 - coin]
+        mean = chord(row, row[0], L, mu, least, delta, largest)
+        delta, largest = mean, max(chord(row, coin, L, mu, least, largest, largest) for coin in paths)
+    return delta
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("L, gap", [(1.0, 1.0), (2.5, 1e-2), (0.4, 1e-4)])
+def test_the_convex_recursions_in_plain_loops(seed, L, gap):
+    rows, mu = random_rows(seed, L, 1.0), 0.2 * L
+    for bound, least in ((pl_last_iterate_convex, 0.0), (pl_last_iterate_strongly_convex, mu)):
+        found = value(bound, *zip(*rows, strict=True), L=L, mu=mu, gap=gap)
+        assert found == pytest.approx(convex_recursion(rows, L, mu, least, gap), rel=NUMERIC)
 
 
 def test_the_closed_form_in_letters_is_the_same_number():
@@ -131,6 +256,12 @@ def test_a_bound_that_grows_for_ever_is_infinite_never_nan(bound):
     assert value(bound, [1.0] * 2, 0.9, 1e120) == math.inf
     assert value(bound, [1.0] * 2, 0.9, 0.1, gap=1e101) == math.inf
     assert value(pl_last_iterate_unnormalized, [1.0] * 2000, 0.9, 5.0) == math.inf
+    for rho, gamma in ((1e72, 1e-70), (1e-70, 1e142)):  # a long ascent of little weight, and the converse
+        assert value(bound, [1.0], 0.5, rho, gamma) == math.inf
+        assert value(bound, [1.0], 0.5, rho / 1e4, gamma / 1e4) < math.inf
+    if bound is not pl_last_iterate_convex:
+        assert value(bound, [0.0], 0.5, 0.1, sigma=1e72) == math.inf
+        assert value(bound, [0.0], 0.5, 0.1, sigma=1e68) < math.inf
 
 
 @pytest.mark.parametrize("relative", [1e-1, 1e-5, 1e-9, 1e-15])

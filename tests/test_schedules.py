@@ -800,6 +800,7 @@ def test_command_lines(text, schedule):
         ("tabulated:table=1", "shape"),
         ("formula:", "not a formula"),
         ("formula:__import__('os')", "column"),
+        ("formula:1\n+2", r"the character '\\n' is not part of the language"),
         ("linear:__import__('os'),1", "is not a number"),
         ("٣", "unknown schedule"),
     ],
