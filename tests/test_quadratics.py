@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import sympy
@@ -122,21 +124,23 @@ def test_simulation_agrees_with_the_moments_at_every_step():
 
 
 @pytest.mark.parametrize(
-    "p, eta, rho, gamma", [(0.3, 0.7, 0.5, 1.5), (1.0, 0.25, 1.0, 1.0), (0.5, 0, 1, 1), (1.0, 0.5, 3.0, 1.0)]
+    "p, eta, rho, gamma", [(0.3, 0.7, 0.5, 1.5), (1.0, 0.25, 1.0, 1.0), (0.5, 0, 1, 1), (1.0, 2.0, 2.0, 1.0)]
 )
 def test_the_closed_form_in_letters_is_the_recursion(p, eta, rho, gamma):
+    """The last two at A = 1: no step at all, and the threshold."""
     compact, letters = symbolic_second_moment()
+    assert [str(letter) for letter in letters] == ["A", "B"] and all(letter.is_real for letter in letters)
     values = {
         QUANTITIES[k].symbol: sympy.Rational(v)
         for k, v in zip(("p", "eta", "rho", "gamma"), (p, eta, rho, gamma), strict=True)
     }
     lam, noise = sympy.symbols(r"\lambda s", nonnegative=True)
-    values |= {lam: 1, noise: sympy.Rational(1, 4), sympy.Symbol("x_0", real=True): 2}
-    values[QUANTITIES["t"].symbol] = 30
+    values |= {lam: sympy.Rational(1, 2), noise: sympy.Rational(1, 4), sympy.Symbol("x_0", real=True): 3}
+    values[QUANTITIES["t"].symbol] = 7
     numbers = {letter: meaning.subs(values) for letter, meaning in letters.items()}
-    problem = Quadratic([1.0], noise=0.25, start=[2.0])
-    exact = quadratic_moments(problem, p, steps=30, eta=eta, rho=rho, gamma=gamma)
-    assert float(compact.subs(numbers | values)) == pytest.approx(exact.second_moment[30, 0], rel=NUMERIC)
+    problem = Quadratic([0.5], noise=0.25, start=[3.0])
+    exact = quadratic_moments(problem, p, steps=7, eta=eta, rho=rho, gamma=gamma)
+    assert float(compact.subs(numbers | values)) == pytest.approx(exact.second_moment[7, 0], rel=NUMERIC)
 
 
 def test_a_moment_beyond_the_floating_range_is_refused():
@@ -146,8 +150,23 @@ def test_a_moment_beyond_the_floating_range_is_refused():
         quadratic_moments(Quadratic([1.0]), 1.0, steps=5, eta=1.0, rho=0.0, start=[1.0, 2.0])
     with pytest.raises(DomainError, match="probability p"):
         quadratic_moments(Quadratic([1.0]), 1.5, steps=5, eta=1.0, rho=0.0)
-    with pytest.raises(DomainError, match="t"):
+    with pytest.raises(OverflowError, match="at t = 1"):  # 0 times infinity
+        quadratic_moments(Quadratic([1.0], start=[0.0]), 1.0, steps=5, eta=1e200, rho=0.0)
+    with pytest.raises(DomainError, match="required: 1 <= steps; got 0"):
+        quadratic_moments(Quadratic([1.0]), 1.0, steps=0, eta=1.0, rho=0.0)
+    with pytest.raises(DomainError, match="required: 0 <= t < 6; got 6"):
         quadratic_moments(Quadratic([1.0]), 1.0, steps=5, eta=1.0, rho=0.0).joint(6)
+
+
+def test_moments_start_anywhere_and_stay_as_they_are():
+    start = np.array([100_000, -3], dtype=np.int32)
+    moments = quadratic_moments(Quadratic([1.0, 0.5]), 0.5, steps=2, eta=0.5, rho=0.1, start=start)
+    assert moments.second_moment[0].tolist() == [1e10, 9.0]
+    settled = stationary_moments(Quadratic([1.0], noise=0.1), 0.5, eta=0.5, rho=0.1)
+    for result in (moments, settled):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            result.gap = 0.0
+    assert settled == stationary_moments(Quadratic([1.0], noise=0.1), 0.5, eta=0.5, rho=0.1, gamma=1.0)
 
 
 # Stability
@@ -191,6 +210,14 @@ def test_known_thresholds():
             critical_radius(L=1.0, eta=eta, p=0.5)
 
 
+@pytest.mark.parametrize("eta", [1e-9, 1.0, 2 - 1e-9])
+def test_the_critical_radius_loses_no_digits(eta):
+    with mpmath.workdps(40):
+        p, r = mpmath.mpf("0.25"), 1 - mpmath.mpf(eta)
+        exact = (mpmath.sqrt((1 - (1 - p) * r**2) / p) + r) / eta
+        assert critical_radius(L=1.0, eta=eta, p=0.25) == pytest.approx(float(exact), rel=ONE_STEP)
+
+
 @given(lam=st.floats(0, 5), eta=st.floats(0, 2), rho=radius, p=probability, gamma=coefficient)
 def test_almost_sure_stability_is_weaker(lam, eta, rho, p, gamma):
     exponent = lyapunov_exponent(lam=lam, eta=eta, rho=rho, p=p, gamma=gamma)
@@ -202,6 +229,7 @@ def test_almost_sure_stability_is_weaker(lam, eta, rho, p, gamma):
 def test_for_almost_sure_stability_the_largest_eigenvalue_does_not_decide():
     arguments = {"eta": 1.0, "rho": 100.0, "p": 0.5}
     assert lyapunov_exponent(lam=1.0, **arguments) == -math.inf
+    assert lyapunov_exponent(lam=1.0, eta=0.5, rho=1.0, p=0.0) == math.log(0.5)  # the other would end at 0
     assert lyapunov_exponent(lam=0.5, **arguments) == pytest.approx(math.log(0.5 * 24.5) / 2, rel=ONE_STEP)
 
 
