@@ -110,6 +110,7 @@ SHAPES: dict[str, Callable[[np.random.Generator], FloatArray]] = {
         [0.5 + 1e-9 * r.random(900), r.uniform(0.5, 0.7, 40)]
     ),
     "two crowds": lambda r: np.concatenate([0.1 + 1e-3 * r.random(400), 0.9 + 1e-3 * r.random(400)]),
+    "a crowd and one far above": lambda r: 1 / (1 + np.exp(-np.append(r.random(300), 10.0))),
     "with certain ones": lambda r: np.concatenate([np.zeros(50), np.ones(70), r.random(300)]),
 }
 
