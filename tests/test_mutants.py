@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.campaigns import mutants
 from tests.campaigns.mutants import TESTS as TESTS_OF
 from tests.campaigns.mutations import mutants_of
 
@@ -166,9 +167,11 @@ def test_what_is_read_by_people_and_type_checkers_is_left_out(code):
     assert mutants_of(code) == []
 
 
-def test_the_latex_of_a_quantity_is_left_out_and_its_names_are_not():
+def test_latex_is_left_out_where_it_stands_by_its_place():
     texts = [m.after for m in mutants_of('q = Quantity("key", "name", "x")') if "XX" in m.after]
     assert texts == ['q = Quantity("XXkeyXX", "name", "x")', 'q = Quantity("key", "XXnameXX", "x")']
+    texts = [m.after for m in mutants_of('c = Condition("p = 0", "p_t = 0", f)') if "XX" in m.after]
+    assert texts == ['c = Condition("XXp = 0XX", "p_t = 0", f)']
 
 
 def test_a_case_is_left_out_of_a_match():
@@ -224,3 +227,9 @@ def test_the_campaign_goes_on_where_it_was_stopped(campaign):
     assert (row["mutants"], row["killed"], row["equivalent"], row["unexplained"]) == (17, 16, 1, 0)
     assert (row["per_cent"], row["per_cent_of_others"]) == (94.12, 100.0)
     assert status == 0 and printed == []
+
+
+def test_of_slow_tests_those_stay_that_alone_run_a_line():
+    kept = {"slow": [25.0, [1]], "middle": [10.0, [2]], "quick": [4.0, [2]], "elsewhere": [1.0, []]}
+    assert [*mutants._chosen(kept)] == ["slow", "quick"]
+    assert [*mutants._chosen({"one": [20.0, [1]], "other": [29.0, [2]]})] == ["one"]  # it is short, above all
