@@ -8,12 +8,23 @@ import mpmath
 import numpy as np
 import pytest
 import sympy
-from conftest import NUMERIC
+from conftest import NUMERIC, ONE_STEP
 from hypothesis import given, settings, strategies as st
 
 import rst_theory as rst
 from rst_theory.bounds import nonconvex_average
-from rst_theory.bounds.rates import closed_form, rate, tuned
+from rst_theory.bounds.rates import (
+    _cosine_powers,
+    _growth,
+    _hurwitz,
+    _letters,
+    _number,
+    _Phase,
+    _prefix,
+    closed_form,
+    rate,
+    tuned,
+)
 from rst_theory.notation import QUANTITIES, DomainError, ProblemConstants
 
 NOISY, EXACT = ProblemConstants(L=1.25, sigma=0.4), ProblemConstants(L=1.25)
@@ -144,6 +155,99 @@ def test_the_formulas_for_constants_and_inverse_square_roots():
     half = sympy.Rational(1, 2)
     assert sympy.expand(root.W - eta * sympy.harmonic(T, half) + L * eta**2 / 2 * sympy.harmonic(T, 1)) == 0
     assert root.U2.coeff(sympy.harmonic(T, 3 * half)) == p**2 * L**2 * rho**2 * eta
+
+
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize(
+    "j, m, k",
+    [(0, 0, 0), (1, 0, 0), (3, 0, 0), (0, 1, 0), (0, 2, 0), (2, 3, 0), (1, 4, 0), (0, 0, 1), (0, 0, 4)],
+)
+def test_each_product_of_letters_sums_in_closed_form(j, m, k, every):
+    """u = t/(T-1), v = 1/sqrt(t+1) and c = cos(pi u) over the steps 0, every, …, to 50 digits."""
+    symbol = QUANTITIES["steps"].symbol
+    for T in (7, 22):
+        for n, steps in ((sympy.ceiling(symbol / every), range(0, T, every)), (sympy.Integer(2), (0, every))):
+            with mpmath.workdps(60):
+                found = _number(_prefix(j, m, k, n, every, symbol), T, EXACT, 1.0)
+                u = [mpmath.mpf(t) / (T - 1) for t in steps]
+                terms = [
+                    x**j * mpmath.cos(mpmath.pi * x) ** k / mpmath.sqrt(t + 1) ** m
+                    for x, t in zip(u, steps, strict=True)
+                ]
+                assert abs(found - mpmath.fsum(terms)) <= mpmath.mpf(10) ** -50
+
+
+@pytest.mark.parametrize("s, a", [(2, 100), (mpmath.mpf(1) / 2, 99), (mpmath.mpf(3) / 2, 250), (-2.5, 1000)])
+def test_the_zeta_function_to_fifty_digits(s, a):
+    with mpmath.workdps(60):
+        assert mpmath.almosteq(_hurwitz(s, mpmath.mpf(a)), mpmath.zeta(s, a), mpmath.mpf(10) ** -50)
+        assert _hurwitz(mpmath.mpf(3)) == mpmath.zeta(3)
+
+
+@pytest.mark.parametrize(
+    "begin, end, every", [(0, 1, 1), (0, sympy.Rational(3, 10), 1), (sympy.Rational(3, 10), 1, 1), (0, 1, 3)]
+)
+@pytest.mark.parametrize(
+    "j, m, k",
+    [
+        (0, 0, 0),
+        (2, 0, 0),
+        (0, 1, 0),
+        (2, 1, 0),
+        (0, 2, 0),
+        (1, 2, 0),
+        (0, 3, 0),
+        (0, 0, 2),
+        (0, 1, 1),
+        (1, 0, 1),
+        (0, 2, 2),
+        (0, 4, 1),
+    ],
+)
+def test_each_product_of_letters_grows_as_it_is_said_to(j, m, k, begin, end, every):
+    """Over the steps of a phase; what is left is of the order 1/sqrt(T) or smaller."""
+    T, (u, v, c) = 30_000, _letters()
+    phase = _Phase(1, begin, end, every)
+    t = np.arange(int(begin * T), int(end * T), every, dtype=np.float64)
+    total = math.fsum((t / (T - 1)) ** j * (t + 1) ** (-m / 2) * np.cos(math.pi * t / (T - 1)) ** k)
+    said = [
+        float(coefficient) * T**power * math.log(T) ** logs
+        for (power, logs), coefficient in _growth(u**j * v**m * c**k, phase)
+    ]
+    assert total == pytest.approx(math.fsum(said), abs=5 / math.sqrt(T))
+
+
+def test_powers_of_a_cosine_by_its_multiples():
+    for k in range(6):
+        for x in (0.3, 2.0):
+            multiples = sum(float(weight) * math.cos(l * x) for l, weight in _cosine_powers(k).items())
+            assert math.cos(x) ** k == pytest.approx(multiples, rel=ONE_STEP)
+
+
+def test_of_two_families_that_do_not_mix_the_one_of_fewer_letters_is_put_at_its_largest():
+    """At the largest p of a line the rest is closed; and so is the rest at the largest step of a cosine."""
+    line = closed_form(rst.Linear(0.2, 0.8), COSINE, COSINE, GAMMA)
+    assert not line.exact
+    assert line.value(20, NOISY, GAP) == pytest.approx(
+        closed_form(0.8, COSINE, COSINE, GAMMA).value(20, NOISY, GAP), rel=NUMERIC
+    )
+    wave = closed_form(rst.Cosine(0.2, 0.8), LINEAR, LINEAR, GAMMA)
+    assert wave.value(20, NOISY, GAP) == pytest.approx(
+        closed_form(0.8, LINEAR, LINEAR, GAMMA).value(20, NOISY, GAP), rel=NUMERIC
+    )
+
+
+def test_a_closed_form_is_an_expression_and_takes_what_its_families_take():
+    closed = closed_form(0.5, 0.3, 0.2, GAMMA)
+    point = {"steps": 9, "L": 1.25, "sigma": 0.4, "gap": GAP}
+    letters = {QUANTITIES[key].symbol: number for key, number in point.items()}
+    assert float(closed.bound.subs(letters)) == pytest.approx(closed.value(9, NOISY, GAP), rel=NUMERIC)
+    one = master(rst.Constant(0.5), rst.Constant(0.3), rst.Constant(0.2), 1, NOISY)
+    assert closed.value(1, NOISY, GAP) == pytest.approx(one, rel=NUMERIC)
+    rising = closed_form(0.5, rst.Linear(0.1, 0.8), 0.1)
+    assert rising.value(2, NOISY, GAP) > 0  # up to 1/L
+    with pytest.raises(DomainError, match=r"0 <= eta_t <= 1/L, not all 0; got 0\.81"):
+        closed_form(0.5, rst.Linear(0.1, 0.81), 0.1).value(2, NOISY, GAP)
 
 
 def test_the_factor_that_stands_in_for_the_quotient_is_larger():
@@ -291,6 +395,12 @@ def test_the_table_of_rates():
             )
 
 
+def test_without_trials_the_gap_over_the_steps_is_left_beyond_the_floor():
+    limit, leading = (numeric(term, NOISY) for term in rate(0.0, CONSTANT, ROOT, GAMMA)[:2])
+    beyond = closed_form(0.0, CONSTANT, ROOT, GAMMA).value(100, NOISY, GAP) - float(limit(1))
+    assert beyond == pytest.approx(float(leading(100)), rel=NUMERIC)
+
+
 # Tuned constants
 
 
@@ -307,6 +417,13 @@ def test_tuned_constants_reach_their_rate_and_are_the_best(degree, beta):
 
     assert scaled(eta) == pytest.approx(constant, rel=2e-3)
     assert scaled(eta) < min(scaled(0.8 * eta), scaled(1.25 * eta))
+
+
+def test_tuned_constants_name_what_they_refuse():
+    with pytest.raises(DomainError, match=r"degree .*; got -1"):
+        tuned(-1, 0.5)
+    with pytest.raises(DomainError, match=r"beta .*; got -1"):
+        tuned(0.5, -1)
 
 
 @pytest.mark.parametrize("every, T", [(7, 15), (35, 71), (3, 7), (4, 9)])
@@ -326,7 +443,8 @@ def test_steps_that_meet_the_cosine_in_one_place_are_summed(every, T):
 
 
 def test_a_schedule_that_is_no_probability_is_refused():
-    for schedule in (1.5, rst.Linear(0.0, 2.0), rst.InverseSqrt(1.2)):
+    levels = rst.Piecewise(1.5, 0.5, 0.5), rst.Piecewise(0.5, 1.5, 0.5), rst.Linear(2.0, 0.0)
+    for schedule in (1.5, rst.Linear(0.0, 2.0), rst.InverseSqrt(1.2), *levels):
         for function in (closed_form, rate):
             with pytest.raises(DomainError, match="probability"):
                 function(schedule, 0.3, 0.4)
