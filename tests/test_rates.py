@@ -220,7 +220,7 @@ def test_each_product_of_letters_grows_as_it_is_said_to(j, m, k, begin, end, eve
 def test_powers_of_a_cosine_by_its_multiples():
     for k in range(6):
         for x in (0.3, 2.0):
-            multiples = sum(float(weight) * math.cos(l * x) for l, weight in _cosine_powers(k).items())
+            multiples = sum(float(w) * math.cos(m * x) for m, w in _cosine_powers(k).items())
             assert math.cos(x) ** k == pytest.approx(multiples, rel=ONE_STEP)
 
 
