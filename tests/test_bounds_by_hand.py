@@ -418,7 +418,11 @@ def test_the_bound_given_the_trials_in_a_plain_loop(seed, L, sigma):
         if steps == 16:  # alternating coins, whose discrepancy is small
             rows = (np.full(16, 0.5), rows[1] / 20, rows[2], np.ones(16))
         for number in range(16):
-            coins = [bool(number >> i & 1) for i in range(4)] if steps == 4 else [False, True] * 8
+            coins = (
+                [bool(number >> i & 1) for i in range(4)]
+                if steps == 4
+                else [number % 2 > 0, number % 2 < 1] * 8
+            )
             expected = given_the_coins(coins, rows, L, sigma, 0.8 if steps == 4 else 1e-5)
             ratios.append(expected[0] / expected[1])
             p, eta, rho, gamma = rows
@@ -432,6 +436,12 @@ def test_the_bound_given_the_trials_in_a_plain_loop(seed, L, sigma):
                 constants=ProblemConstants(L=L, sigma=sigma),
             )
             assert found == pytest.approx(min(expected), rel=NUMERIC)
+    run = {"trials": coins, "schedule": 0.5, "eta": 0.1 / L, "rho": 0.1, "gap": 1.0}
+    values = [
+        ALL["nonconvex_average_realized"].evaluate(constants=ProblemConstants(L=L), **run, **gamma)
+        for gamma in ({}, {"gamma": 1.0})
+    ]
+    assert values[0] == values[1]
     assert min(ratios) < 0.6 and max(ratios) > 1.1  # each of the two is the smaller one somewhere
 
 

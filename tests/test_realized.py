@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -154,6 +155,28 @@ def test_drawn_sequences_agree_with_the_binomial_law():
     assert abs(mean.value - exact) <= z_threshold() * mean.standard_error
 
 
+def test_the_average_is_exact_up_to_ten_uncertain_trials_and_else_that_of_drawn_ones():
+    certain, arguments = (
+        (0.0, 1.0),
+        {"eta": 0.3, "rho": 0.2, "constants": ProblemConstants(L=1.0), "gap": 1.0},
+    )
+    few, many = (rst.Tabulated((0.5,) * n + certain) for n in (10, 11))
+    assert averaged_over_trials(nonconvex_average, few, 12, **arguments).standard_error == 0
+    for samples, seed in ((2, 5), (7, 6)):
+        found = averaged_over_trials(nonconvex_average, many, 13, samples=samples, seed=seed, **arguments)
+        values = [
+            given_trials(
+                nonconvex_average, rst.Trials(many.values(13), seed=seed, replica=replica), **arguments
+            )
+            for replica in range(samples)
+        ]
+        assert found.value == pytest.approx(statistics.mean(values), rel=ONE_STEP)
+        error = statistics.stdev(values) / math.sqrt(samples)
+        assert found.standard_error == pytest.approx(error, rel=NUMERIC)
+    same = averaged_over_trials(nonconvex_average, many, 13, samples=1000, seed=0, **arguments)
+    assert averaged_over_trials(nonconvex_average, many, 13, **arguments) == same
+
+
 @pytest.mark.parametrize("kind, seed", [("systematic", 1), ("independent", 2)])
 def test_the_measured_metric_is_below_the_averaged_bound(kind, seed):
     """A statistical test of two comparisons."""
@@ -196,7 +219,8 @@ def test_it_speaks_of_other_bounds_too():
     [
         ({"kind": "periodic"}, ValueError, "kind must be"),
         ({"schedule": 1.5}, DomainError, "probability p"),
-        ({"samples": 1}, DomainError, "samples"),
+        ({"samples": 1}, DomainError, "required: 2 <= samples; got 1"),
+        ({"steps": 0}, DomainError, "required: 1 <= steps; got 0"),
         ({"eta": 3.0}, DomainError, "eta_t < 2/L"),
     ],
 )
