@@ -163,7 +163,7 @@ def test_moments_start_anywhere_and_stay_as_they_are():
     moments = quadratic_moments(Quadratic([1.0, 0.5]), 0.5, steps=2, eta=0.5, rho=0.1, start=start)
     assert moments.second_moment[0].tolist() == [1e10, 9.0]
     settled = stationary_moments(Quadratic([1.0], noise=0.1), 0.5, eta=0.5, rho=0.1)
-    for result in (moments, settled):
+    for result in (moments, settled, stationary_law(Quadratic([1.0]), 0.5, eta=0.5, rho=0.1)):
         with pytest.raises(dataclasses.FrozenInstanceError):
             result.gap = 0.0
     assert settled == stationary_moments(Quadratic([1.0], noise=0.1), 0.5, eta=0.5, rho=0.1, gamma=1.0)
@@ -418,6 +418,28 @@ def test_the_distribution_function_of_a_bernoulli_convolution(m, sign):
     assert law.mean_square == pytest.approx(mean**2 + variance, rel=NUMERIC)
 
 
+@pytest.mark.parametrize(
+    "p, e, rho, distances, cdf",
+    [
+        (0.0, 0.6, 0.5, [0.0], [1.0]),
+        (0.5, 0.6, 0.0, [0.0], [1.0]),
+        (1.0, 0.6, 0.5, [0.0, 0.3 / 1.4], [0.0, 1.0]),
+        (0.25, 1.0, 0.5, [0.0, 0.5], [0.75, 1.0]),
+    ],
+)
+def test_laws_of_one_or_two_points(p, e, rho, distances, cdf):
+    law = stationary_law(Quadratic([1.0]), p, eta=e, rho=rho)
+    assert law.distances.tolist() == pytest.approx(distances, rel=ONE_STEP) and law.cdf.tolist() == cdf
+    assert law.cdf_error == law.mean_square_error == 0 and law.density is None
+
+
+@pytest.mark.parametrize(
+    "p, e, most", [(0.3, 0.5, 1e-12), (0.3, 0.6, 1e-12), (0.3, 1.5, 1e-12), (1e-3, 0.6, 1e-6)]
+)
+def test_where_the_images_of_both_steps_lie_apart_a_rough_law_is_known(p, e, most):
+    assert stationary_law(Quadratic([1.0]), p, eta=e, rho=1.0).cdf_error <= most
+
+
 def test_a_rough_law_is_bracketed():
     law = stationary_law(Quadratic([1.0]), 0.1, eta=0.3, rho=1 / 0.3)
     lower, upper = _bracket(0.7, 1.0, 0.1)
@@ -535,6 +557,18 @@ def test_simulation_under_noise_follows_the_law(p, e, rho, noise):
     assert abs(squares.mean() - law.mean_square) <= z_threshold() * error
 
 
+@pytest.mark.parametrize("p, a, kicks", [(0.5, 0.9, 58.0), (0.3, 0.7, 60.0), (0.8, -0.6, 12.0)])
+def test_where_kicks_outweigh_the_noise_the_law_is_near_that_without(p, a, kicks):
+    """Kicks of so many times the noise of one step: noise adds about its own variance, 1/(1 - a^2)."""
+    e, noise = 1 - a, 0.1
+    arguments = {"eta": e, "rho": kicks * noise}  # b = e rho, and e noise is that of one step
+    law = stationary_law(Quadratic([1.0], noise=noise), p, **arguments)
+    quiet = stationary_law(Quadratic([1.0]), p, **arguments).mean_square
+    assert law.mean_square == pytest.approx(quiet, rel=0.1)
+    assert max(law.cdf_error, law.mean_square_error) <= 1e-8
+    assert law.cdf[-1] == pytest.approx(1, abs=1e-9) and law.density[-1] <= 1e-9 * law.density.max()
+
+
 def test_little_noise_tends_to_none():
     quiet = stationary_law(Quadratic([1.0]), 0.5, eta=1.5, rho=1.0)
     values = [
@@ -557,7 +591,7 @@ def test_what_the_law_refuses():
         stationary_law(Quadratic([1.0, 0.5]), 0.5, eta=0.5, rho=0.1)
     with pytest.raises(DomainError, match="probability p"):
         stationary_law(Quadratic([1.0]), 1.5, eta=0.5, rho=0.1)
-    with pytest.raises(DomainError, match="order"):
+    with pytest.raises(DomainError, match="required: 0 <= order; got -1"):
         distance_moments(-1, L=1.0, p=0.5, eta=0.5, rho=0.1)
     for noise in (1e-4, 1e-200):
         with pytest.raises(ArithmeticError, match="more than 2600 nodes"):

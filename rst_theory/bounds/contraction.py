@@ -61,15 +61,15 @@ def contraction(
         mu: curvature constant, 0 < mu <= L; for the squared distance 0 is allowed.
     """
     m, gap = mu / L, quantity == "gap"
-    e, r = L * eta, np.maximum(L * rho, _SMALLEST)
-    flat, steep, boost = 1 - e * m, 1 - e, gamma * r
-    s = _Steps(p, r, flat, steep, flat - e * boost * m**2, steep - e * boost * m, e * boost * (1 - m))
-    attained = [
-        (1 - p) * (1 - e * x) ** 2 + p * (1 - e * x * (1 + boost * y)) ** 2
-        for x in (m, 1.0)
-        for y in (m, 1.0)
-    ]
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # an infinite factor is a factor
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinite factor is a factor
+        e, r = L * eta, np.maximum(L * rho, _SMALLEST)
+        flat, steep, boost = 1 - e * m, 1 - e, gamma * r
+        s = _Steps(p, r, flat, steep, flat - e * boost * m**2, steep - e * boost * m, e * boost * (1 - m))
+        attained = [
+            (1 - p) * (1 - e * x) ** 2 + p * (1 - e * x * (1 + boost * y)) ** 2
+            for x in (m, 1.0)
+            for y in (m, 1.0)
+        ]
         kappa = _closed(s, m, gap)
         unsettled = kappa > np.max(attained, axis=0) * (1 + 1e-13)
         if unsettled.any():
@@ -86,7 +86,7 @@ def _factor(
     For the distance theta plays no part. Without tau it is what brings zeta nearest to 0.
     """
     multiplier = (s.p * s.w**2 + b) / 2
-    unit, rigid = (m, np.clip(s.flat, 0, 1)) if gap else (1.0, s.flat)
+    unit, rigid = m if gap else 1.0, np.maximum(s.flat, 0)
     low, low_adv = s.flat - (1 - unit) * rigid, s.alpha - (1 - unit) * theta
     if tau is None:
         tau = np.clip(s.p * s.w * low_adv - multiplier * m, 0, multiplier / s.r)
@@ -103,12 +103,11 @@ def _factor(
 
 def _closed(s: _Steps, m: float, gap: bool) -> FloatArray:
     """The factor of the multipliers that are best for the steep direction, moved to suit the flat one."""
-    pw = np.maximum(s.p * s.w, _SMALLEST)
-    theta = np.clip(s.alpha, 0, 1)
-    pull = 2 * pw * np.maximum(s.alpha - (1 - m) * theta if gap else s.alpha, 0)
-    most = pull / m - pw * s.w if m > 0 else np.inf
-    b = np.clip(pw * np.abs(2 * s.beta - s.w), pull * s.r / (1 + m * s.r) - pw * s.w, most)
-    return _factor(s, m, gap, np.maximum(b, 1e-14 * pw), theta)
+    theta = np.maximum(s.alpha, 0)
+    pull = 2 * theta * (m if gap else 1.0)
+    most = pull / m - s.w if m > 0 else np.inf
+    b = np.clip(np.abs(2 * s.beta - s.w), pull * s.r / (1 + m * s.r) - s.w, most)  # in units of p w
+    return _factor(s, m, gap, np.maximum(s.p * s.w, _SMALLEST) * np.maximum(b, 1e-14), theta)
 
 
 def _searched(s: _Steps, m: float, gap: bool) -> FloatArray:
@@ -146,9 +145,8 @@ def _minimum(f: Callable[[FloatArray], FloatArray], low: FloatArray, high: Float
     The grid is a new leading axis of the argument; the next one lies between the neighbours of the best
     point, where the minimum of a convex function is.
     """
-    grid = np.linspace(0, 1, _POINTS).reshape(-1, *[1] * low.ndim)
     for _ in range(_ROUNDS):
-        points = low + (high - low) * grid
+        points = np.linspace(low, high, _POINTS)
         values = f(points)
         best = values.argmin(axis=0)[None]
         low = np.take_along_axis(points, np.maximum(best - 1, 0), 0)[0]

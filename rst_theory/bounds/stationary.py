@@ -230,7 +230,6 @@ def _smooth(a: float, b: float, p: float, cells: int) -> tuple[FloatArray, float
     for _ in range(_DEPTH):
         kicked = (cdf[kick] * kick_weights).sum(axis=0)
         better = (1 - p) * (cdf[base] * base_weights).sum(axis=0) + p * (1 - kicked if a > 0 else kicked)
-        better[0], better[-1] = 0.0, 1.0
         moved, cdf = np.abs(better - cdf).max(), better
         if moved < 1e-14:
             break

@@ -108,7 +108,6 @@ def _solve(a: float, b: float, p: float, reach: float, n: int) -> GridLaw:
     mass[0] = spacing
     guess = np.exp(-0.5 * (y[:, 0] / reach * 4) ** 2)
     density: FloatArray = np.linalg.solve(np.eye(n + 1) - folded + np.outer(guess, mass), guess)
-    density /= mass @ density
     full = np.concatenate([density[:0:-1], density])
     ends = _at(_half_line_weights(0.0), i - j)
     cdf = 2 * spacing * (ends @ full) - 1

@@ -74,7 +74,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "bounds/base.py": ("test_bounds_by_hand",),
     "bounds/catalogue.py": ("test_bounds_by_hand",),
     "bounds/concentration.py": ("test_concentration",),
-    "bounds/contraction.py": ("test_strongly_convex",),
+    "bounds/contraction.py": ("test_contraction", "test_strongly_convex"),
     "bounds/convex.py": ("test_bounds_by_hand", "test_convex"),
     "bounds/implicit.py": ("test_implicit",),
     "bounds/one_step.py": ("test_bounds_by_hand", "test_one_step"),

@@ -791,6 +791,11 @@ THEORY = Section(
             figures=tightness,
         ),
         promise(
+            "The factor of a step on strongly convex objectives is the least that the multipliers of its "
+            "proof give, and all that are tried are admissible",
+            "contraction",
+        ),
+        promise(
             "Outside its domain a bound is refused with the condition and the value",
             "contracts::each_condition_of_a_domain_is_enforced_by_name_and_value",
             "bounds::the_step_size_condition_is_named_with_the_value_and_the_step",
