@@ -161,6 +161,8 @@ def test_every_symbol_stands_for_a_real_number():
         for formula in (compact, *letters, *letters.values()):
             sequences = {term.base.label for term in formula.atoms(sympy.Indexed)}
             assert all(symbol.is_real for symbol in formula.atoms(sympy.Symbol) - sequences), formula
+            for total in formula.atoms(sympy.Sum, sympy.Product):
+                assert all(index.is_integer and index.is_nonnegative for index in total.variables), total
 
 
 # ---- which apply
@@ -517,6 +519,8 @@ def test_refusals_word_for_word_on_both_sides_of_each_edge():
         ("gradient_descent_last_iterate", zero),
         ("strongly_convex_distance_noiseless", {"mu": 1e-300}),
         ("strongly_convex_distance_noiseless", {"gamma": 2.0}),
+        ("strongly_convex_distance_noiseless", {"gamma": 2.2, "eta": 0.25}),
+        ("strongly_convex_distance_noiseless", {"gamma": 3.0, "eta": 0.25, "mu": 1.0}),
     ]
     for name, changed in inside:
         assert refusal(name, **changed) is None, (name, refusal(name, **changed))
