@@ -13,6 +13,8 @@ from hypothesis import example, given, settings, strategies as st
 import rst_theory as rst
 from rst_theory.bounds import sgd_average
 from rst_theory.bounds.unnormalized import (
+    DESCENT,
+    NO_OVERSHOOT,
     _eliminate,
     _Potential,
     nonconvex_average_unnormalized,
@@ -218,6 +220,40 @@ def test_units(rows, L, exponent, gap):
             assert value(bound, rows, gap=gap, L=unit) == pytest.approx(
                 unit * gap * one, rel=1e-6, abs=1e-300
             )
+    noisy = value_or_none(nonconvex_average_unnormalized_noisy, rows, sigma=0.7, gap=gap)
+    if noisy is not None:
+        scaled = value(nonconvex_average_unnormalized_noisy, rows, sigma=0.7 * L, gap=gap * L, L=L)
+        assert scaled == pytest.approx(L**2 * noisy, rel=1e-6, abs=1e-300)
+
+
+def test_the_average_is_uniform():
+    for bound in NOISELESS:
+        assert bound.metric.weights(np.array([0.1, 0.2, 0.7]), 1.0).tolist() == [1 / 3] * 3
+
+
+def test_a_coefficient_of_zero_is_a_trial_that_is_never_drawn():
+    for bound in [*NOISELESS, nonconvex_average_unnormalized_noisy]:
+        none, never = ([(p, 0.4, 0.3, gamma), (0.5, 0.4, 0.3, 1.0)] for p, gamma in ((0.8, 0.0), (0.0, 1.0)))
+        assert value(bound, none) == value(bound, never)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_step_overshoots_in_plain_numbers(seed):
+    """The condition of the theorem step by step; c is the least c_t but for the last step's."""
+    rng, L, T = np.random.default_rng(seed), 2.0, 4
+    p, e = rng.choice([0.0, 0.2, 0.6], T), rng.choice([0.1, 0.5, 0.9, 1.0, 1.2], T)
+    r, gamma = rng.choice([0.1, 0.3, 0.7, 1.3], T), rng.choice([0.5, 1.0, 1.7], T)
+    run = rst.bounds.settle(rst.Tabulated(tuple(p)), T, e / L, r / L, gamma, ProblemConstants(L=L))
+    c, expected = [], []
+    for P, E, R, y in zip(p, e, r, gamma, strict=True):
+        c.append((E * (1 - E / 2) - E * P * y * abs(1 - E) * R - E**2 / 2 * P * y**2 * R**2) / L)
+    for P, E, R, y in list(zip(p, e, r, gamma, strict=True))[:-1]:
+        m = y * R if P > 0 else 0.0
+        left, right = (1 - 2 * L * min(c[:-1])) * (1 - E + E * m), (1 - E) * (1 - m)
+        expected.append(left <= right and E <= 1 and m < 1)
+    assert NO_OVERSHOOT.holds(run).tolist() == expected
+    assert NO_OVERSHOOT.shown(run).tolist() == [E / L for E in e[:-1]]
+    assert DESCENT.shown(run).tolist() == pytest.approx(c[:-1], rel=NUMERIC, abs=1e-15)
 
 
 # The whole tree of trials, enumerated
@@ -422,6 +458,8 @@ def test_domains():
         assert value(bound, [row] * 2, gap=0.0) == 0
     with pytest.raises(DomainError, match="c_t > 0"):
         value(nonconvex_average_unnormalized, [(1.0, 0.5, 10.0, 1.0)] * 3)
+    with pytest.raises(DomainError, match=r"c_t > 0 for t < T-1.*; got 0\.0 at t = 1"):
+        value(nonconvex_average_unnormalized, [row, (1.0, 1.0, 1.0, 1.0), row])
     with pytest.raises(DomainError, match=r"m_t = gamma_t L rho_t < 1 .*; got 0\.5 at t = 1"):
         value(nonconvex_average_unnormalized_short, [row, (0.2, 0.5, 0.6, 2.0), row])
     with pytest.raises(DomainError, match=r"<= \(1 - e_t\)\(1 - m_t\).*; got 0\.95 at t = 0"):

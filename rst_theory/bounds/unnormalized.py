@@ -360,8 +360,7 @@ def _least_multiplier(s: Setting) -> float:
     """
     grid, best = np.geomspace(2.0, 1e8, 90), np.inf
     for _ in range(5):
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            passes = _first_potential(s, grid) >= 0
+        passes = _first_potential(s, grid) >= 0
         if not passes.any():
             break
         first = int(np.argmax(passes))
@@ -413,14 +412,13 @@ def _noisy(s: Setting) -> float:
     C = s.gap + (L * s.eta**2 / 2 * sigma**2 * (1 + s.q * s.gamma * L**2 * s.rho**2)).sum()
     # The cross term is m sqrt((b^2 G^2 + e^2 sigma^2)(G^2 + sigma^2)), b = |1 - e|.
     m = s.eta * s.q * L * s.rho
-    mb, me = m * abs(1 - e), m * e
+    mb, me, own = (x[m > 0] for x in (m * abs(1 - e), m * e, descent))
 
     def numerator(spent: float) -> float:
-        spare = spent * descent
+        spare = spent * own
         slope, root = mb + spare, np.sqrt(spare * (2 * mb + spare))
         split = np.clip(me, slope - root, slope + root)  # m/omega in the note
-        other = np.divide(me**2, split, out=np.zeros_like(m), where=split > 0)
-        return float(C + sigma**2 / 2 * (split + other)[m > 0].sum())
+        return float(C + sigma**2 / 2 * (split + me**2 / split).sum())
 
     return least_ratio(numerator) / float(descent.sum())
 
