@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -15,8 +16,13 @@ from scipy import optimize, special, stats
 import rst_theory as rst
 from rst_theory.bounds import nonconvex_average
 from rst_theory.bounds.average import indexed
+from rst_theory.bounds.base import settle
 from rst_theory.bounds.concentration import (
     ConfidenceBound,
+    Gamble,
+    _start,
+    _steps,
+    _value,
     _worst_tilt,
     nonconvex_average_confidence as noiseless,
     nonconvex_average_confidence_noisy as noisy,
@@ -39,6 +45,21 @@ def test_a_bound_carries_what_a_reader_needs(bound, request):
     assert f"$$\n{bound.latex()}\n$$" in note
     assert bound.metric.weights(np.array([0.5, 0.1]), 1.0).sum() == pytest.approx(1.0, rel=ONE_STEP)
     assert Assumption.INDEPENDENT_TRIALS in bound.assumptions
+    assert rst.bounds.ALL[bound.name] is bound
+    assert repr(bound) == f"<ConfidenceBound {bound.name}: upper, on the {bound.metric.name}>"
+
+
+def test_they_are_called_by_the_names_that_they_are_imported_by():
+    assert noiseless.name == "nonconvex_average_confidence"
+    assert noisy.name == "nonconvex_average_confidence_noisy"
+
+
+@pytest.mark.parametrize("bound", [noiseless, noisy], ids=lambda b: b.name)
+def test_no_symbol_stands_for_a_negative_number(bound):
+    compact, letters = bound.symbolic()
+    for formula in (compact, *letters, *letters.values()):
+        sequences = {term.base.label for term in formula.atoms(sympy.Indexed)}
+        assert all(symbol.is_nonnegative for symbol in formula.atoms(sympy.Symbol) - sequences), formula
 
 
 # The lemmas
@@ -121,9 +142,9 @@ def test_the_descent_along_one_path():
 # The value
 
 
-def largest(function, low):
-    """The largest value on [low, 1], on a grid and then between the neighbours of its best point."""
-    grid = np.linspace(low, 1 - 1e-9, 1001)
+def largest(function, low, high):
+    """The largest value on [low, high], on a grid and then between the neighbours of its best point."""
+    grid = np.linspace(low, high, 1001)
     best = int(np.argmax(function(grid)))
     around = (grid[max(best - 1, 0)], grid[min(best + 1, 1000)])
     found = optimize.minimize_scalar(
@@ -143,6 +164,13 @@ def test_the_worst_tilt_is_found_also_where_there_are_two_maxima(p, linear, squa
     assert values.max() - 1e-9 * (1 + price) <= found <= values.max() + 1e-3 * (spread + price)
 
 
+def test_a_maximum_at_one_half_is_found():
+    """There the slope is 0 at the first point that is tried: pi = 1/2 at linear = ln((1-p)/p)."""
+    p, none = np.array([0.25]), np.zeros(1)
+    linear = np.log1p(-p) - np.log(p)
+    assert _worst_tilt(p, linear, none, 1.0) == pytest.approx(math.log(1.5), rel=ONE_STEP)
+
+
 def test_the_larger_maximum_lies_where_the_slope_at_one_half_points():
     A, B, c, p, pi = sympy.symbols("A B c p pi", positive=True)
     x = sympy.Symbol("x", positive=True)
@@ -151,6 +179,125 @@ def test_the_larger_maximum_lies_where_the_slope_at_one_half_points():
     half = sympy.Rational(1, 2)
     difference = h.subs(pi, half + x) - h.subs(pi, half - x) - 2 * x * h.diff(pi).subs(pi, half)
     assert sympy.simplify(sympy.expand(sympy.expand_log(difference, force=True))) == 0
+
+
+def random_gamble(seed):
+    """A run with certain, impossible and equal steps; without noise where the seed is 0."""
+    rng = np.random.default_rng(seed)
+    L, small = 10 ** rng.uniform(-0.7, 0.7), 10 ** rng.uniform(-2, 0)
+    sigma = 0.0 if seed == 0 else 10 ** rng.uniform(-1.5, 0.5)
+    p, eta, rho, gamma = rng.uniform([[0.01], [0.05], [0.01], [0.1]], [[0.99], [1.9], [2], [3]], (4, 5))
+    p[:2], again = (0.0, 1.0), [0, 1, 2, 3, 4, 4, 4]
+    run = settle(
+        schedule=rst.Tabulated(tuple(p[again])),
+        steps=len(again),
+        eta=eta[again] / L,
+        rho=small * rho[again],
+        gamma=gamma[again],
+        constants=ProblemConstants(L=L, sigma=sigma),
+        gap=small * rng.uniform(0, 2),
+    )
+    return Gamble(run, confidence=rng.uniform(0.5, 0.999), s=rng.uniform(0.05, 1) * sigma)
+
+
+class Letters(NamedTuple):
+    """Of one step, as in the note: p, eta, a, v, w, y, and at some lambda D and a'."""
+
+    p: float
+    eta: float
+    a: float
+    v: float
+    w: float
+    y: float
+    D: float
+    rest: float
+
+
+def letters_of(gamble, lam):
+    run, s = gamble.run, gamble.s
+    L, ratio = run.L, s**2 / run.sigma if run.sigma else 0.0
+    for p, eta, rho, gamma in zip(run.p, run.eta, run.rho, run.gamma, strict=True):
+        m = gamma * L * rho if p > 0 else 0.0
+        a, b = eta - L * eta**2 / 2, eta - L * eta**2
+        D = 1 - lam * ratio * L * eta**2 * (run.sigma + m)
+        yield Letters(
+            *(p, eta, a, m * abs(b), L * (eta * m) ** 2 / 2, m * L * eta**2),
+            *(D, a - lam * (b * s) ** 2 / (2 * D)),
+        )
+
+
+def before_the_tilts(gamble, lam, excess):
+    """The theorem with lemma 2 undone: the supremum of a G^2 + nu Lambda(G) over G, step by step."""
+    run, ell = gamble.run, -math.log(1 - gamble.confidence)
+    steps = list(letters_of(gamble, lam))
+    if any(step.D <= 0 or step.rest <= 0 for step in steps):
+        return math.inf
+    nu = (1 + excess) * max(step.a / step.rest for step in steps)
+    value = nu * (run.gap + ell / lam)
+    for p, eta, a, v, w, y, D, rest in steps:
+        spare, jump = nu * rest - a, w + y * run.sigma * (1 + 1 / D) / 2
+
+        def added(G, p=p, v=v, spare=spare, jump=jump):
+            exponent = lam * (v * G + jump)
+            return nu / lam * (cumulant(p, exponent) if 0 < p < 1 else p * exponent) - spare * G**2
+
+        value += nu * run.L * (eta * run.sigma) ** 2 / (2 * D)
+        value += largest(added, 0, nu * v / (2 * spare))  # beyond it, it decreases
+    return value
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_at_each_lambda_and_nu_the_value_is_that_of_the_theorem_before_its_tilts(seed):
+    gamble, rng = random_gamble(seed), np.random.default_rng(100 + seed)
+    lam, excess = 10 ** rng.uniform(-1, 1.5), 10 ** rng.uniform(-1, 0.5)
+    while math.isinf(expected := before_the_tilts(gamble, lam, excess)):
+        lam /= 2
+    ell = -math.log(1 - gamble.confidence)
+    found = _value(_steps(gamble), gamble.run, gamble.s, ell, lam, excess)
+    assert found == pytest.approx(expected, rel=NUMERIC)
+
+
+@pytest.mark.parametrize("gap, s, confidence", [(0.0, 1.0, 0.999), (1.0, 0.5, 0.99)])
+def test_the_search_ends_at_the_minimum(gap, s, confidence):
+    constants = ProblemConstants(L=1.0, sigma=1.0)
+    arguments = {"schedule": 0.1, "steps": 3, "eta": 0.1, "rho": 1.0, "gap": gap, "constants": constants}
+    gamble = Gamble(settle(gamma=1.0, **arguments), confidence, s)
+    least = optimize.minimize(
+        lambda point: before_the_tilts(gamble, *np.exp(point)),
+        np.zeros(2),
+        method="Nelder-Mead",
+        options={"xatol": 1e-6, "fatol": 1e-12},
+    )
+    found = noisy.evaluate(confidence=confidence, directional_noise=s, **arguments)
+    assert found == pytest.approx(least.fun / gamble.run.a.sum(), rel=1e-8)
+
+
+@pytest.mark.parametrize("lam", [3.0, 4.0])
+def test_at_the_edge_of_the_feasible_numbers_the_value_is_out_of_reach(lam):
+    """For eta = 1/2, L = sigma = s = 1 and rho = 0, a' = 0 at lambda = 3 and D = 0 at lambda = 4."""
+    run = settle(0.5, 1, eta=0.5, rho=0.0, gamma=1.0, constants=ProblemConstants(L=1.0, sigma=1.0), gap=1.0)
+    steps = _steps(Gamble(run, 0.9, s=1.0))
+    assert _value(steps, run, s=1.0, ell=1.0, lam=lam, excess=1.0) == 1e300
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_search_starts_at_the_minimum_of_the_gaussian_approximation(seed):
+    gamble = random_gamble(seed)
+    run, s, ell = gamble.run, gamble.s, -math.log(1 - gamble.confidence)
+    U2, C, V, limits = 0.0, run.gap, 0.0, []
+    for p, eta, a, v, w, y, *_ in letters_of(gamble, lam=1.0):
+        U2 += (p * v) ** 2 / a
+        C += p * (w + y * run.sigma) + run.L * (eta * run.sigma) ** 2 / 2
+    excess = math.sqrt(U2 / (U2 + 4 * C))
+    for p, eta, a, v, w, _, D, _ in letters_of(gamble, lam=1.0):
+        G = (1 + excess) * p * v / (2 * excess * a)
+        across, along = s * (eta - run.L * eta**2), s * run.L * eta**2 * run.sigma
+        V += p * (1 - p) * (v * G + w) ** 2 + (across * G) ** 2 + along**2 / 2
+        limits += [1 / (2 * (1 - D)), a / (2 * across**2)] if s > 0 else []
+    lam = min([math.sqrt(2 * ell / V), *limits])
+    assert _start(_steps(gamble), run, s, ell) == pytest.approx((lam, excess), rel=ONE_STEP)
+    for step in letters_of(gamble, lam):
+        assert step.D >= (1 - ONE_STEP) / 2 and step.rest >= (1 - ONE_STEP) * step.a / 2
 
 
 @pytest.mark.parametrize(
@@ -190,7 +337,9 @@ def test_the_value_is_the_least_of_the_symbolic_expression_over_lambda_and_nu(bo
             a = e * (1 - e / 2)
             if D <= 0 or y * (a - x * (e * (1 - e) * s) ** 2 / (2 * D)) <= a:
                 return 1e6
-        return certain(x, y) + sum(largest(lambda z, f=f: f(z, x, y), p[t]) for t, f in uncertain.items())
+        return certain(x, y) + sum(
+            largest(lambda z, f=f: f(z, x, y), p[t], 1 - 1e-9) for t, f in uncertain.items()
+        )
 
     W = sum(e * (1 - e / 2) for e in eta)
     found = bound.evaluate(
@@ -317,10 +466,10 @@ def test_in_long_runs_confidence_is_free():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"confidence": 1.0}, "confidence"),
-        ({"confidence": 0.0}, "confidence"),
+        ({"confidence": 1.0}, r"required: level of confidence in \(0, 1\); got 1.0"),
+        ({"confidence": 0.0}, r"required: level of confidence in \(0, 1\); got 0.0"),
         ({"directional_noise": 0.6}, "directional_noise <= sigma = 0.5; got 0.6"),
-        ({"directional_noise": -0.1}, "noise level sigma"),
+        ({"directional_noise": -0.1}, r"required: noise level directional_noise in \[0, inf\); got -0.1"),
         ({"eta": 2.0}, "0 < eta_t < 2/L; got 2.0 at t = 0"),
         ({"gap": -1.0}, "initial gap"),
         ({"schedule": 1.5}, "probability p"),

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ConfidenceBound", "nonconvex_average_confidence", "nonconvex_average_confidence_noisy"]
 
-_CONFIDENCE = Quantity("confidence", "confidence", r"1 - \alpha", Interval(0.0, 1.0, True, True))
+_CONFIDENCE = Quantity("confidence", "level of", r"1 - \alpha", Interval(0.0, 1.0, True, True))
+_DIRECTIONAL_NOISE = Quantity("directional_noise", "noise level", "s", QUANTITIES["sigma"].domain)
 _HALVINGS = 40
 
 QUANTILE = Metric(
@@ -94,7 +95,7 @@ class ConfidenceBound(Bound):
         run = settle(
             schedule=schedule, steps=steps, eta=eta, rho=rho, gamma=gamma, constants=constants, gap=gap
         )
-        s = run.sigma if directional_noise is None else QUANTITIES["sigma"].check(directional_noise)
+        s = run.sigma if directional_noise is None else _DIRECTIONAL_NOISE.check(directional_noise)
         if s > run.sigma:
             raise DomainError(f"directional_noise <= sigma = {run.sigma:g}", s)
         for condition in self.domain:
@@ -169,7 +170,6 @@ def _tilted(gamble: Gamble) -> float:
         method="Nelder-Mead",
         options={
             "initial_simplex": start + np.array([[0.0, 0.0], [0.7, 0.0], [0.0, 0.7]]),
-            "xatol": 1e-4,
             "fatol": 1e-10,
             "maxfev": 300,
         },
@@ -239,7 +239,6 @@ def _symbolic(noisy: bool) -> Symbolic:
     i = indexed()
     t, L = i.t, i.L
     p, eta, rho, gamma = i.p[t], i.eta[t], i.rho[t], i.gamma[t]
-    sigma, s = (i.sigma, sympy.Symbol("s", nonnegative=True)) if noisy else (sympy.S.Zero, sympy.S.Zero)
     alpha, lam, nu = sympy.symbols(r"\alpha \lambda \nu", positive=True)
     pi, D, a = sympy.symbols(r"\pi D_t a'_t", positive=True)
     v = eta * gamma * sympy.Abs(1 - L * eta) * L * rho
@@ -248,6 +247,7 @@ def _symbolic(noisy: bool) -> Symbolic:
     remaining, noise = descent, sympy.S.Zero
     letters: dict[sympy.Symbol, sympy.Expr] = {}
     if noisy:
+        sigma, s = i.sigma, sympy.Symbol("s", nonnegative=True)
         w += gamma * L**2 * rho * eta**2 * sigma * (1 + 1 / D) / 2
         noise = sympy.Sum(L * eta**2 * sigma**2 / (2 * D), (t, 0, i.T - 1))
         remaining = a
