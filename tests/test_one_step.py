@@ -168,6 +168,12 @@ def expected_change(f, x, p, eta, rho, gamma, ascent="normalized"):
     )
 
 
+def test_without_a_coefficient_the_worst_function_is_that_of_an_unmixed_step():
+    run, x = {"eta": 0.4, "rho": 1.0, "gradient_norm": 0.3, "L": 1.0}, np.linspace(-1, 2, 9)[:, None]
+    assert worst_function(**run).value(x).tolist() == worst_function(gamma=1.0, **run).value(x).tolist()
+    assert worst_function(**run).value(x).tolist() != worst_function(gamma=2.0, **run).value(x).tolist()
+
+
 @given(planes, st.floats(0, 1), st.floats(0.1, 5), st.floats(0.1, 5))
 @example((0.5, 1.2, 1.0), 0.3, 1.0, 1.0)
 @example((1.5, 0.5, 1.0), 0.3, 1.0, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import mpmath
@@ -157,24 +158,28 @@ def test_the_formulas_for_constants_and_inverse_square_roots():
     assert root.U2.coeff(sympy.harmonic(T, 3 * half)) == p**2 * L**2 * rho**2 * eta
 
 
-@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("every", [1, 2, 3])
 @pytest.mark.parametrize(
     "j, m, k",
     [(0, 0, 0), (1, 0, 0), (3, 0, 0), (0, 1, 0), (0, 2, 0), (2, 3, 0), (1, 4, 0), (0, 0, 1), (0, 0, 4)],
 )
 def test_each_product_of_letters_sums_in_closed_form(j, m, k, every):
-    """u = t/(T-1), v = 1/sqrt(t+1) and c = cos(pi u) over the steps 0, every, …, to 50 digits."""
+    """u = t/(T-1), v = 1/sqrt(t+1) and c = cos(pi u) over steps 0, every, …, as numbers and as an expression.
+
+    At T = 7 every third step meets the fourth power of the cosine in one place.
+    """
     symbol = QUANTITIES["steps"].symbol
     for T in (7, 22):
-        for n, steps in ((sympy.ceiling(symbol / every), range(0, T, every)), (sympy.Integer(2), (0, every))):
+        for n in (sympy.ceiling(symbol / every), sympy.Integer(1), sympy.Integer(2)):
+            closed, steps = _prefix(j, m, k, n, every, symbol), range(0, T, every)[: int(n.subs(symbol, T))]
             with mpmath.workdps(60):
-                found = _number(_prefix(j, m, k, n, every, symbol), T, EXACT, 1.0)
-                u = [mpmath.mpf(t) / (T - 1) for t in steps]
-                terms = [
-                    x**j * mpmath.cos(mpmath.pi * x) ** k / mpmath.sqrt(t + 1) ** m
-                    for x, t in zip(u, steps, strict=True)
-                ]
-                assert abs(found - mpmath.fsum(terms)) <= mpmath.mpf(10) ** -50
+                found = _number(closed, T, EXACT, 1.0), closed.subs(symbol, T).evalf(60)
+                terms = []
+                for t in steps:
+                    u = mpmath.mpf(t) / (T - 1)
+                    terms.append(u**j * mpmath.cos(mpmath.pi * u) ** k / mpmath.sqrt(t + 1) ** m)
+                for number in found:
+                    assert abs(mpmath.mpf(number) - mpmath.fsum(terms)) <= mpmath.mpf(10) ** -50
 
 
 @pytest.mark.parametrize("s, a", [(2, 100), (mpmath.mpf(1) / 2, 99), (mpmath.mpf(3) / 2, 250), (-2.5, 1000)])
@@ -197,10 +202,12 @@ def test_the_zeta_function_to_fifty_digits(s, a):
         (0, 2, 0),
         (1, 2, 0),
         (0, 3, 0),
-        (0, 0, 2),
-        (0, 1, 1),
-        (1, 0, 1),
-        (0, 2, 2),
+        (0, 0, 3),
+        (0, 0, 4),
+        (0, 1, 3),
+        (2, 0, 1),
+        (1, 0, 3),
+        (0, 2, 3),
         (0, 4, 1),
     ],
 )
@@ -215,6 +222,13 @@ def test_each_product_of_letters_grows_as_it_is_said_to(j, m, k, begin, end, eve
         for (power, logs), coefficient in _growth(u**j * v**m * c**k, phase)
     ]
     assert total == pytest.approx(math.fsum(said), abs=5 / math.sqrt(T))
+
+
+def test_a_product_that_does_not_grow_in_closed_form_is_refused():
+    u, v, c = _letters()
+    for term in (u * v * c, u * v**2 * c):
+        with pytest.raises(DomainError, match="no product of"):
+            list(_growth(term, _Phase(1, 0, 1, 1)))
 
 
 def test_powers_of_a_cosine_by_its_multiples():
@@ -244,6 +258,13 @@ def test_a_closed_form_is_an_expression_and_takes_what_its_families_take():
     assert float(closed.bound.subs(letters)) == pytest.approx(closed.value(9, NOISY, GAP), rel=NUMERIC)
     one = master(rst.Constant(0.5), rst.Constant(0.3), rst.Constant(0.2), 1, NOISY)
     assert closed.value(1, NOISY, GAP) == pytest.approx(one, rel=NUMERIC)
+    every = {"p": rst.Periodic(2), "eta": CONSTANT, "rho": CONSTANT}
+    assert closed_form(*every.values(), GAMMA).value(7, NOISY, GAP) == pytest.approx(
+        master(**every, T=7, constants=NOISY), rel=NUMERIC
+    )
+    assert rate(0.5, 0.3, 0.2) == rate(0.5, 0.3, 0.2, 1.0) != rate(0.5, 0.3, 0.2, 2.0)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        closed.W = closed.C
     rising = closed_form(0.5, rst.Linear(0.1, 0.8), 0.1)
     assert rising.value(2, NOISY, GAP) > 0  # up to 1/L
     with pytest.raises(DomainError, match=r"0 <= eta_t <= 1/L, not all 0; got 0\.81"):

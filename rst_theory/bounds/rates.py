@@ -530,7 +530,4 @@ def _larger_root(U2: Any, C: Any) -> Any:
     """S^2 for the larger root S of S^2 = U S + C."""
     import sympy
 
-    U2, C = sympy.sympify(U2, strict=True), sympy.sympify(C, strict=True)
-    if U2 == 0:
-        return C
-    return U2 if C == 0 else ((sympy.sqrt(U2) + sympy.sqrt(U2 + 4 * C)) / 2) ** 2
+    return ((sympy.sqrt(U2) + sympy.sqrt(U2 + 4 * C)) / 2) ** 2
