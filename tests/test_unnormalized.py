@@ -466,6 +466,8 @@ def test_domains():
         value(nonconvex_average_unnormalized_short, [(0.5, 0.95, 0.5, 1.0), row])
     with pytest.raises(DomainError, match="c_t > 0"):
         value(nonconvex_average_unnormalized_noisy, [(1.0, 0.5, 10.0, 1.0)], sigma=0.1)
+    with pytest.raises(DomainError, match=r"c_t > 0, c_t = .*; got 0\.0 at t = 1"):
+        value(nonconvex_average_unnormalized_noisy, [row, (1.0, 1.0, 1.0, 1.0)], sigma=0.1)
     with pytest.raises(DomainError, match="quadratic potential"):
         value(nonconvex_potential_unnormalized, [(1.0, 1.5, 50.0, 5.0)] * 5)
 

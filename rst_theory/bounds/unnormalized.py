@@ -260,7 +260,7 @@ def _ball(r: FloatArray, D: float) -> FloatArray:
 def _tau(after: _Potential, cycle: FloatArray, D: float) -> FloatArray:
     """The multiplier of |delta^+| <= h |g^+| that keeps the worst delta^+ = +-h g^+ at displacement D."""
     u, v, z, h = after
-    worst_value, tau = np.full(np.broadcast(cycle, u).shape, np.inf), np.zeros_like(u)
+    worst_value, tau = np.array(np.inf), np.zeros_like(u)
     for s in (h, -h):
         square = 1 / 4 + cycle * (1 - h**2) + u + (2 * cycle + v) * s + (cycle + z) * s**2
         square = np.where(square > 1e-9, square, np.nan)
