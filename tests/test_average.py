@@ -19,8 +19,6 @@ from rst_theory.bounds.average import (
     nonconvex_average,
     nonconvex_average_majorant,
     nonconvex_average_whole,
-    sam_average,
-    sgd_average,
 )
 from rst_theory.notation import DomainError, ProblemConstants
 from rst_theory.problems import PiecewiseQuadratic, Quadratic
@@ -45,19 +43,6 @@ def value(bound, rows, sigma=0.0, gap=1.0, L=1.0):
         constants=ProblemConstants(L=L, sigma=sigma),
         gap=gap,
     )
-
-
-# The note
-
-
-@pytest.mark.parametrize(
-    "bound", [nonconvex_average, sgd_average, sam_average, *SHARPER], ids=lambda b: b.name
-)
-def test_the_note_states_the_bound_as_the_code_does(bound, request):
-    file, _, anchor = bound.source.partition("#")
-    note = (request.config.rootpath / "paper_notes" / file).read_text()
-    assert f'<a id="{anchor}"></a>' in note
-    assert f"$$\n{bound.latex()}\n$$" in note
 
 
 # Values

@@ -57,14 +57,6 @@ def test_a_bound_carries_what_a_reader_needs(bound):
     assert bound.expression.free_symbols
 
 
-@pytest.mark.parametrize("bound", ALL.values(), ids=ALL)
-def test_its_source_is_an_anchor_of_a_note_that_states_it(bound, request):
-    file, _, anchor = bound.source.partition("#")
-    note = (request.config.rootpath / "paper_notes" / file).read_text()
-    assert f'<a id="{anchor}"></a>' in note
-    assert f"$$\n{bound.latex()}\n$$" in note
-
-
 # Values
 
 

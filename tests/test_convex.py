@@ -191,7 +191,7 @@ def test_worked_numbers_of_unnormalized_ascent():
     assert value == pytest.approx(v / (2 * 0.5), rel=NUMERIC)
 
 
-# Domains, notes and algebra
+# Domains and algebra
 
 
 def test_domains_are_named():
@@ -225,15 +225,6 @@ def test_the_progress_left_is_the_value_of_its_quadratic(e, r, q, gamma):
     worst = (-(1 - e) * (1 + 2 * q * r * w) + q * r**2 * (2 * w - (2 - x) * squared)).max()
     setting = rst.bounds.settle(q / gamma, 1, e, r, gamma, FLAT, None, 1.0)
     assert bounds._progress(setting)[0] == pytest.approx(1 - max(0, worst), abs=1e-8 * (1 + r**2))
-
-
-@pytest.mark.parametrize("bound", BOUNDS, ids=lambda b: b.name)
-def test_its_note_states_it(bound, request):
-    file, _, anchor = bound.source.partition("#")
-    note = (request.config.rootpath / "paper_notes" / file).read_text()
-    assert f'<a id="{anchor}"></a>' in note
-    assert f"$$\n{bound.latex()}\n$$" in note
-    assert bound.expression.free_symbols
 
 
 def test_the_algebra_of_one_step():

@@ -231,5 +231,5 @@ def test_the_campaign_goes_on_where_it_was_stopped(campaign):
 
 def test_of_slow_tests_those_stay_that_alone_run_a_line():
     kept = {"slow": [25.0, [1]], "middle": [10.0, [2]], "quick": [4.0, [2]], "elsewhere": [1.0, []]}
-    assert [*mutants._chosen(kept)] == ["slow", "quick"]
+    assert [*mutants._chosen(kept)] == ["slow", "quick", "elsewhere"]  # which may read what is imported
     assert [*mutants._chosen({"one": [20.0, [1]], "other": [29.0, [2]]})] == ["one"]  # it is short, above all

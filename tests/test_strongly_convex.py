@@ -388,7 +388,7 @@ def test_rounding_refuses_no_step_of_the_base_at_degree_one(L, share):
     assert bounds.strongly_convex_distance_noiseless.evaluate(constants=constants, **arguments) >= 0
 
 
-# Domains, notes and algebra
+# Domains and algebra
 
 
 def test_domains_are_named():
@@ -406,15 +406,6 @@ def test_domains_are_named():
     ):
         with pytest.raises(DomainError, match=message):
             bound.evaluate(**(good | change))
-
-
-@pytest.mark.parametrize("bound", BOUNDS, ids=lambda b: b.name)
-def test_its_note_states_it(bound, request):
-    file, _, anchor = bound.source.partition("#")
-    note = (request.config.rootpath / "paper_notes" / file).read_text()
-    assert f'<a id="{anchor}"></a>' in note
-    assert f"$$\n{bound.latex()}\n$$" in note
-    assert bound.expression.free_symbols
 
 
 def test_the_algebra_of_the_coordinates():

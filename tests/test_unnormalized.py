@@ -60,18 +60,6 @@ def value_or_none(bound, rows, **arguments):
         return None
 
 
-# The note
-
-
-@pytest.mark.parametrize("bound", [*NOISELESS, nonconvex_average_unnormalized_noisy], ids=lambda b: b.name)
-def test_the_note_states_the_bound_as_the_code_does(bound, request):
-    file, _, anchor = bound.source.partition("#")
-    note = (request.config.rootpath / "paper_notes" / file).read_text()
-    assert f'<a id="{anchor}"></a>' in note
-    assert f"$$\n{bound.latex()}\n$$" in note
-    assert bound.expression.free_symbols
-
-
 # Against the exact program
 
 

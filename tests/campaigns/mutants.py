@@ -271,13 +271,13 @@ class Campaign(NamedTuple):
 def _chosen(kept: dict[str, Any]) -> dict[str, Clean]:
     """Tests that are short enough together.
 
-    First those go that run nothing of the file, then slow ones, as long as others run the same lines.
+    Slow ones go first, as long as others run the same lines.
     """
     clean = {name: Clean(seconds, frozenset(lines)) for name, (seconds, lines) in kept.items()}
     runs = Counter(line for test in clean.values() for line in test.lines)
     while sum(test.seconds for test in clean.values()) > SUBSET_SECONDS:
         spare = [name for name, test in clean.items() if all(runs[line] > 1 for line in test.lines)]
-        slowest = max(spare or clean, key=lambda name: (not clean[name].lines, clean[name].seconds))
+        slowest = max(spare or clean, key=lambda name: clean[name].seconds)
         left_out = clean.pop(slowest)
         runs.subtract(left_out.lines)
         print(f"{slowest} takes {left_out.seconds:.2f} s: left out", file=sys.stderr)

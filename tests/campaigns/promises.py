@@ -805,7 +805,7 @@ THEORY = Section(
             "that of a plain loop",
             "contracts::the_published_expression_is_the_number",
             "bounds_by_hand",
-            "bounds::its_source_is_an_anchor_of_a_note_that_states_it",
+            "bounds_by_hand::its_note_states_it_under_its_anchor",
             "notation::the_table_is_the_one_in_the_notes",
         ),
         promise(
