@@ -50,6 +50,12 @@ def value(bound, p, eta, rho, gamma=1.0, *, L=1.0, mu=0.1, sigma=0.0, gap=1.0, s
     )
 
 
+def test_the_convex_bounds_differ_in_the_least_curvature():
+    """l = 0, or mu: what divides ||v||^2 is 2 (L - l)."""
+    for bound, width in ((pl_last_iterate_convex, "2 L"), (pl_last_iterate_strongly_convex, r"2 L - 2 \mu")):
+        assert rf"\frac{{-1 + \frac{{1}}{{\theta_{{0}}}}}}{{{width}}}" in bound.latex()
+
+
 # The domain
 
 

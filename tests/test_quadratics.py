@@ -448,6 +448,20 @@ def test_a_rough_law_is_bracketed():
     assert 0.01 < law.cdf_error < 0.1
 
 
+@pytest.mark.parametrize("a, b, p", [(0.7, 1.0, 0.1), (-0.7, 0.3, 0.1), (0.8, 1.0, 0.5), (-0.6, 0.4, 0.9)])
+def test_the_brackets_stop_where_they_no_longer_move(a, b, p, monkeypatch):
+    """What they move by in a step is at most the larger probability times what it was in the last."""
+
+    def to_its_end(depth):
+        yield from range(depth)
+        pytest.fail("they moved at the last step still")
+
+    monkeypatch.setattr(stationary, "_DEPTH", 400)
+    monkeypatch.setattr(stationary, "range", to_its_end, raising=False)
+    lower, upper = stationary._bracket(a, b, p)
+    assert np.all(lower <= upper)
+
+
 @pytest.mark.parametrize("e", [1e-12, 1e-3, 2 - 1e-3])
 def test_where_the_start_is_forgotten_slowly_the_error_says_so(e, monkeypatch):
     monkeypatch.setattr(stationary, "_DEPTH", 200)

@@ -253,18 +253,16 @@ def _bracket(a: float, b: float, p: float) -> tuple[FloatArray, FloatArray]:
     (base_left, base_right), (left, right) = around(y / abs(a)), around((b - y) / a)
     # The last entry, at index -1, is node -1, where F = 0.
     lower, upper = np.zeros(_CELLS + 2), np.append(np.ones(_CELLS + 1), 0.0)
+    lower[_CELLS], upper[0] = 1.0, 0.0  # no atoms
     for _ in range(_DEPTH):
-        lower[_CELLS], upper[0] = 1.0, 0.0  # no atoms
-        if a > 0:
-            kicked = 1 - upper[right], 1 - lower[left]
-        else:
-            kicked = lower[left], upper[right]
-        better = ((1 - p) * lower[base_left] + p * kicked[0], (1 - p) * upper[base_right] + p * kicked[1])
-        moved = max(np.abs(better[0] - lower[:-1]).max(), np.abs(better[1] - upper[:-1]).max())
-        lower[:-1], upper[:-1] = better
+        kicked = (1 - upper[right], 1 - lower[left]) if a > 0 else (lower[left], upper[right])
+        risen = (1 - p) * lower[base_left] + p * kicked[0]
+        fallen = (1 - p) * upper[base_right] + p * kicked[1]
+        risen[-1], fallen[0] = 1.0, 0.0
+        moved = max((risen - lower[:-1]).max(), (upper[:-1] - fallen).max())
+        lower[:-1], upper[:-1] = risen, fallen
         if moved < 1e-14:
             break
-    lower[_CELLS], upper[0] = 1.0, 0.0
     return lower[:-1], upper[:-1]
 
 

@@ -68,7 +68,11 @@ def mutants_of(source: str) -> list[Mutant]:
     wrapper.visit(finder)
     positions, spans = wrapper.resolve(PositionProvider), wrapper.resolve(ByteSpanPositionProvider)
     encoded = source.encode()
-    statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+    statements = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.stmt) and not isinstance(node, ast.Break | ast.Continue)  # which have no line
+    ]
     found, seen = [], {source}
     for node, changed, function in finder.found:
         position = positions[node]
