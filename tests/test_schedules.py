@@ -397,6 +397,8 @@ def test_a_probability_too_small_for_the_original_clock():
         with pytest.raises(DomainError) as told:
             preset(name, 1e-301, original=True)
         assert str(told.value) == text
+        with pytest.raises(DomainError, match="on the original clock"):
+            preset(name, Fraction(1, int(1e300)), original=True)
         assert preset(name, 1e-300, original=True).values(3).min() >= 0
     assert preset("constant", 1e-301, original=True).values(2).tolist() == [1e-301] * 2
     for name in ("cosine_up", "cosine_down"):
