@@ -341,6 +341,12 @@ def test_without_trials_the_noisy_bound_is_that_of_sgd(eta, sigma, gap, T):
     assert ours == pytest.approx(theirs, rel=NUMERIC, abs=1e-300)
 
 
+def test_a_radius_at_the_end_of_the_floating_range_is_none():
+    rows = [[(1.0, 0.5, rho, 1.0), (0.5, 0.5, 0.2, 1.0)] for rho in (1e-323, 0.0)]
+    tiny, none = (value(nonconvex_average_unnormalized_noisy, row, sigma=0.5) for row in rows)
+    assert tiny == none
+
+
 def test_without_noise_it_is_the_closed_form_on_every_step():
     rows = [(0.5, 0.5, 0.2, 1.0)] * 9
     noisy = value(nonconvex_average_unnormalized_noisy, rows)

@@ -418,7 +418,8 @@ def _noisy(s: Setting) -> float:
         spare = spent * own
         slope, root = mb + spare, np.sqrt(spare * (2 * mb + spare))
         split = np.clip(me, slope - root, slope + root)  # m/omega in the note
-        return float(C + sigma**2 / 2 * (split + me**2 / split).sum())
+        other = np.divide(me**2, split, out=np.zeros_like(me), where=split > 0)  # both may underflow
+        return float(C + sigma**2 / 2 * (split + other).sum())
 
     return least_ratio(numerator) / float(descent.sum())
 
