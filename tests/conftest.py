@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import numpy as np
 from hypothesis import HealthCheck, settings
@@ -49,3 +50,5 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 np.seterr(all="raise", under="ignore")
+# A shell's background jobs ignore interrupts, which some tests send to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
